@@ -1,0 +1,1 @@
+"""HappyMaps: train small face networks reproducibly and see what every neuron learned."""

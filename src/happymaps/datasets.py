@@ -1,0 +1,107 @@
+"""Images, truth and split -> tensors."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from happymaps.errors import InputError
+from happymaps.params import POSES, NetworkParams
+
+TRUTH_COLUMNS = ["image", "left", "pose", "subject"]
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Images with their truth: row N of the table belongs to image N.
+
+    Attributes:
+        images: (N, 1, H, W) uint8.
+        truth: columns `image, left, pose, subject`; `left` is 0 or 1.
+    """
+
+    images: Tensor
+    truth: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    def subset(self, chosen: "pd.Series[bool]") -> Self:
+        """The rows where `chosen` is true, in their order."""
+        rows = np.flatnonzero(chosen.to_numpy())
+        return type(self)(self.images[torch.from_numpy(rows)], self.truth.iloc[rows])
+
+    def labels(self, spec: NetworkParams) -> Tensor:
+        """(N,) int64: for each image the number of the class that a network should answer."""
+        if spec.target == "left":
+            return torch.tensor(self.truth["left"].to_numpy(dtype=np.int64))
+        return torch.tensor([POSES.index(pose) for pose in self.truth["pose"]])
+
+
+def read_truth(path: Path) -> pd.DataFrame:
+    """Read a truth file; the columns `left` and `pose` are missing values where nobody decided.
+
+    Raises:
+        InputError: naming the file when it is missing or has other columns.
+    """
+    try:
+        truth = pd.read_csv(path, dtype={"image": str, "pose": str, "subject": str})
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as a truth file ({error})") from error
+    if list(truth.columns) != TRUTH_COLUMNS:
+        raise InputError(f"{path}: columns are {list(truth.columns)}, should be {TRUTH_COLUMNS}")
+    return truth
+
+
+def load_faces(folder: Path) -> Faces:
+    """Load the labelled images of a processed set; frames without truth are left out.
+
+    Args:
+        folder: holds `truth.csv` and `images/NNNNNN.png`, grey and all of one size.
+
+    Raises:
+        InputError: when truth or images are missing, damaged or of different sizes.
+    """
+    truth = read_truth(folder / "truth.csv")
+    labelled = truth[truth["pose"].notna()].reset_index(drop=True).astype({"left": np.int64})
+    images = [_read_grey(folder / "images" / name) for name in labelled["image"]]
+    if len({image.shape for image in images}) > 1:
+        raise InputError(f"{folder / 'images'}: images have different sizes")
+    stacked = np.stack(images) if images else np.zeros((0, 1, 1), np.uint8)
+    return Faces(torch.from_numpy(stacked).unsqueeze(1), labelled)
+
+
+def _read_grey(path: Path) -> NDArray[np.uint8]:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read as an image ({error})") from error
+
+
+def load_part(folder: Path, split: Path, part: str) -> Faces:
+    """The images of a processed set that `split` (columns `image,part`) gives to `part`.
+
+    Raises:
+        InputError: when the split does not name every labelled image, or gives none to `part`.
+    """
+    faces = load_faces(folder)
+    parts = pd.read_csv(split, dtype=str).set_index("image")["part"]
+    missing = set(faces.truth["image"]) - set(parts.index)
+    if missing:
+        raise InputError(f"{split}: says nothing of {min(missing)}; run the split stage again")
+    chosen = faces.truth["image"].map(parts) == part
+    if not chosen.any():
+        raise InputError(f"{split}: no image has the part {part!r}")
+    return faces.subset(chosen)
+
+
+def to_input(images: Tensor) -> Tensor:
+    """(N, C, H, W) uint8 -> float32 in [0, 1], laid out as convolutions like it best."""
+    return images.to(torch.float32).div_(255).contiguous(memory_format=torch.channels_last)

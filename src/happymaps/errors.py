@@ -1,0 +1,16 @@
+"""The one error a user is meant to read, and how a program ends on it."""
+
+import sys
+from collections.abc import Callable
+
+
+class InputError(Exception):
+    """Something given from outside is wrong: the message says what, where, and what is right."""
+
+
+def exit_on_error(main: Callable[[], None]) -> None:
+    """Run `main`; an `InputError` becomes one line on standard error and exit code 1."""
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")

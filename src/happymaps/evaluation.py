@@ -1,0 +1,106 @@
+"""Predictions -> figures."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import accuracy_score, confusion_matrix, recall_score, roc_curve
+from torch import Tensor
+
+from happymaps.datasets import Faces
+from happymaps.params import NetworkParams
+from happymaps.training import loss_of
+
+
+def predictions(spec: NetworkParams, logits: Tensor, faces: Faces) -> pd.DataFrame:
+    """One row per image: truth and answer.
+
+    Args:
+        spec: the network's.
+        logits: (N, classes), what the network gave for `faces`, before its head.
+        faces: the N images.
+
+    Returns:
+        Columns `image,subject,pose,actual,predicted,confidence,left_score`: `actual` and
+        `predicted` are class names, `confidence` as in `answers`, `left_score` the output of the
+        decision layer's neuron for "left".
+    """
+    outputs = head_outputs(spec, logits)
+    names = np.array(spec.classes)
+    predicted, confidence = answers(spec, logits)
+    return pd.DataFrame(
+        {
+            "image": faces.truth["image"].to_numpy(),
+            "subject": faces.truth["subject"].to_numpy(),
+            "pose": faces.truth["pose"].to_numpy(),
+            "actual": names[faces.labels(spec).numpy()],
+            "predicted": predicted,
+            "confidence": confidence,
+            "left_score": outputs[:, spec.classes.index("left")].double().numpy(),
+        }
+    )
+
+
+def head_outputs(spec: NetworkParams, logits: Tensor) -> Tensor:
+    """(N, classes) after the head: probabilities for softmax, unbounded numbers for linear."""
+    return logits.softmax(dim=1) if spec.head == "softmax" else logits
+
+
+def answers(spec: NetworkParams, logits: Tensor) -> tuple[list[str], list[float]]:
+    """Each image's class name and confidence.
+
+    The confidence is the winning neuron's output: a probability after softmax. A linear head was
+    taught to give 1 for its class and may overshoot, so there it is cut off at 0 and 1.
+    """
+    best = head_outputs(spec, logits).max(dim=1)
+    names = [spec.classes[index] for index in best.indices.tolist()]
+    return names, best.values.double().clamp(0, 1).tolist()
+
+
+def scores(spec: NetworkParams, logits: Tensor, faces: Faces) -> dict[str, Any]:
+    """The figures of one test set.
+
+    `loss` is the network's own, `accuracy` and `balanced_accuracy` (the mean of the recalls of the
+    classes that occur) are over the network's own classes. `false_positives` and
+    `false_negatives` always speak of "left". `always_not_left` is the accuracy that "never left"
+    would have: for a network of four poses too, as a left-or-not question, to which `left_accuracy`
+    is the network's answer.
+
+    Returns:
+        Only `images: 0` for a set without labelled images.
+    """
+    if not len(faces):
+        return {"images": 0}
+    table = predictions(spec, logits, faces)
+    labels = faces.labels(spec)
+    left, said_left = (table[column] == "left" for column in ("pose", "predicted"))
+    tn, fp, fn, tp = confusion_matrix(left, said_left, labels=[False, True]).ravel().tolist()
+    guesses = logits.argmax(dim=1)
+    return {
+        "images": len(faces),
+        "left": tp + fn,
+        "loss": loss_of(spec, logits, labels).item(),
+        "accuracy": float(accuracy_score(labels, guesses)),
+        "balanced_accuracy": float(
+            recall_score(labels, guesses, labels=labels.unique(), average="macro")
+        ),
+        "left_accuracy": (tp + tn) / len(faces),
+        "always_not_left": (tn + fp) / len(faces),
+        "true_positives": tp,
+        "true_negatives": tn,
+        "false_positives": fp,
+        "false_negatives": fn,
+    }
+
+
+def left_roc(table: pd.DataFrame) -> pd.DataFrame:
+    """The ROC curve of "left" against the rest: columns `threshold,fpr,tpr`.
+
+    Empty where a set has no left turn or nothing else: then there is no such curve.
+    """
+    left = table["pose"] == "left"
+    if left.nunique() < 2:
+        return pd.DataFrame({"threshold": [], "fpr": [], "tpr": []})
+    fpr, tpr, thresholds = roc_curve(left, table["left_score"], drop_intermediate=True)
+    # scikit-learn opens the curve at an infinite threshold, which JSON and Vega cannot hold.
+    return pd.DataFrame({"threshold": thresholds, "fpr": fpr, "tpr": tpr}).iloc[1:]

@@ -1,0 +1,57 @@
+"""Files that are written whole or not at all."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Give a path beside `target` to write to; it takes `target`'s place when the block ends well.
+
+    The body creates a file or a folder there. After an exception, whatever stood at `target`
+    before is untouched and the unfinished output is removed.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    workshop = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        draft = workshop / target.name
+        yield draft
+        if target.is_dir() and not target.is_symlink():
+            target.rename(workshop / "previous")
+        draft.replace(target)
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+
+
+@contextmanager
+def replacing_folder(target: Path) -> Iterator[Path]:
+    """Like `replacing`, with the folder already made."""
+    with replacing(target) as draft:
+        draft.mkdir()
+        yield draft
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON, keys in the order given, floats as they are."""
+    with replacing(path) as draft:
+        draft.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fsync_replace(draft: Path, target: Path) -> None:
+    """Put `draft` in `target`'s place so that even a power cut leaves one of the two whole."""
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
+    draft.replace(target)

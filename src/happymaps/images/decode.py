@@ -1,0 +1,42 @@
+"""Pictures of any kind -> grey arrays."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from happymaps.errors import InputError
+
+
+def read_grey(path: Path) -> NDArray[np.uint8]:
+    """Decode a picture as a person sees it: upright, grey, (H, W) uint8.
+
+    A PGM's values are stretched from 0..maxval to 0..255, as its format defines them: an image
+    with maxval 130 is not darker than its twin with 255. 16 bits become 8, EXIF rotation is
+    applied, and what is transparent shows white paper behind.
+
+    Raises:
+        InputError: when the file is missing, damaged or no picture.
+    """
+    try:
+        with Image.open(path) as image:
+            return to_grey(image)
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path}: too many pixels ({error})") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        reason = "not a picture that can be read" if "identify" in str(error) else str(error)
+        raise InputError(f"{path}: {reason}") from error
+
+
+def to_grey(image: Image.Image) -> NDArray[np.uint8]:
+    """An opened picture of any mode -> (H, W) uint8, upright."""
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):
+        deep = np.asarray(upright, dtype=np.int64)
+        return np.clip((deep * 255 + 32767) // 65535, 0, 255).astype(np.uint8)
+    if upright.has_transparency_data:
+        upright = upright.convert("RGBA")
+        paper = Image.new("RGBA", upright.size, "white")
+        upright = Image.alpha_composite(paper, upright)
+    return np.asarray(upright.convert("L"))

@@ -1,0 +1,168 @@
+"""Frames of a video, through ffmpeg."""
+
+import shutil
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from io import BufferedReader
+from pathlib import Path
+from queue import SimpleQueue
+from typing import IO, Any, cast
+
+import ffmpeg
+import imageio_ffmpeg
+import numpy as np
+from numpy.typing import NDArray
+
+from happymaps.errors import InputError
+
+_FRAME_MARK = "pts_time:"
+
+
+@cache
+def ffmpeg_binary() -> str:
+    """Path of the ffmpeg that imageio-ffmpeg carries, else the system's.
+
+    Raises:
+        InputError: when there is neither.
+    """
+    try:
+        return cast(str, imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError:
+        found = shutil.which("ffmpeg")
+        if found is None:
+            raise InputError("no ffmpeg: install imageio-ffmpeg or ffmpeg itself") from None
+        return found
+
+
+def extract_frames(
+    video: Path,
+    folder: Path,
+    *,
+    rate: float | None = None,
+    first_number: int = 0,
+    on_frame: Callable[[], object] = lambda: None,
+) -> list[float]:
+    """Write the frames of a video as `folder/NNNNNN.png`, upright and of their own size.
+
+    Args:
+        video: any container that ffmpeg reads, with rotation flags and variable frame rate.
+        folder: where the pictures go; it exists.
+        rate: frames per second; None takes every frame once.
+        first_number: number of the first picture.
+        on_frame: called as each frame passes, for a progress bar.
+
+    Returns:
+        The frames' times in seconds from the video's start.
+
+    Raises:
+        InputError: no such file, not a video, or no frame in it, with ffmpeg's last line.
+    """
+    stream = _frames_of(video, rate).output(
+        str(folder / "%06d.png"),
+        start_number=first_number,
+        pix_fmt="rgb24",
+        fps_mode="passthrough",
+        compression_level=1,  # the pictures are read once or twice; packing them tight costs more
+    )
+    times = []
+    with _Decoding(stream, video) as decoding:
+        for time in iter(decoding.times.get, None):
+            times.append(time)
+            on_frame()
+    return times
+
+
+def stream_frames(
+    video: Path, *, rate: float | None = None
+) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    """The same frames as `extract_frames`, one at a time and without touching the disk.
+
+    Yields:
+        Time in seconds and the frame, (H, W, 3) uint8.
+
+    Raises:
+        InputError: as `extract_frames`.
+    """
+    stream = _frames_of(video, rate).output(
+        "pipe:", format="image2pipe", vcodec="ppm", pix_fmt="rgb24", fps_mode="passthrough"
+    )
+    with _Decoding(stream, video) as decoding:
+        while (frame := _read_ppm(decoding.pictures)) is not None:
+            time = decoding.times.get()
+            assert time is not None  # showinfo speaks before the frame is encoded
+            yield time, frame
+
+
+def _frames_of(video: Path, rate: float | None) -> Any:
+    if not video.is_file():
+        raise InputError(f"{video}: no such video")
+    # A playlist could name addresses: ffmpeg may open local files and nothing else.
+    source = ffmpeg.input(f"file:{video}", protocol_whitelist="file")
+    frames = source.video if rate is None else source.video.filter("fps", fps=rate)
+    return frames.filter("showinfo", checksum=0)
+
+
+@dataclass
+class _Decoding:
+    """A running ffmpeg: its pictures on standard output, its frame times read from its log."""
+
+    stream: Any
+    video: Path
+    times: "SimpleQueue[float | None]" = field(default_factory=SimpleQueue)
+
+    def __enter__(self) -> "_Decoding":
+        command = ffmpeg.compile(
+            self.stream.global_args("-hide_banner", "-nostdin", "-nostats"), cmd=ffmpeg_binary()
+        )
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.pictures = cast(BufferedReader, self._process.stdout)
+        self._log: deque[str] = deque(maxlen=1)
+        self._frames = 0
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._process.kill()
+        self.pictures.close()
+        code = self._process.wait()
+        self._reader.join()
+        if kind is not None:
+            return
+        last = self._log[-1] if self._log else f"exit code {code}"
+        if code != 0:
+            raise InputError(f"{self.video}: ffmpeg cannot read it: {last}")
+        if self._frames == 0:
+            raise InputError(f"{self.video}: no frame in it; ffmpeg's last line: {last}")
+
+    def _read_log(self) -> None:
+        for raw in cast(IO[bytes], self._process.stderr):
+            line = raw.decode(errors="replace").strip()
+            if "showinfo" in line:
+                self._note_frame(line)
+            elif line:
+                self._log.append(line)
+        self.times.put(None)
+
+    def _note_frame(self, line: str) -> None:
+        _, mark, rest = line.partition(_FRAME_MARK)
+        if mark:
+            self._frames += 1
+            self.times.put(float(rest.split()[0]))
+
+
+def _read_ppm(pictures: BufferedReader) -> NDArray[np.uint8] | None:
+    """The next P6 picture of a stream; None at its end."""
+    if pictures.readline() != b"P6\n":
+        return None
+    width, height = (int(number) for number in pictures.readline().split())
+    pictures.readline()
+    pixels = pictures.read(width * height * 3)
+    if len(pixels) < width * height * 3:
+        return None
+    return np.frombuffer(pixels, np.uint8).reshape(height, width, 3)

@@ -1,0 +1,150 @@
+"""A network's spec -> a torch module with named layers, and its file."""
+
+import json
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from happymaps.errors import InputError
+from happymaps.files import replacing
+from happymaps.params import CropParams, NetworkParams
+
+# safetensors writes several metadata keys in no fixed order: one key keeps the bytes the same.
+_METADATA_KEY = "happymaps"
+
+
+class Conv2D(nn.Conv2d):
+    """An unpadded convolution with its ReLU, one layer as in the tutorials."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the parent's name
+        """(N, C, H, W) -> (N, filters, H - kernel + 1, W - kernel + 1), at least 0."""
+        return nn.functional.relu_(super().forward(input))
+
+
+class Dense(nn.Linear):
+    """A fully connected layer with its ReLU."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the parent's name
+        """(N, inputs) -> (N, neurons), at least 0."""
+        return nn.functional.relu_(super().forward(input))
+
+
+class Network(nn.Sequential):
+    """A small CNN whose layers are named as the field's tutorials name them.
+
+    `conv2d_1, max_pooling2d_1, conv2d_2, ..., flatten, dense_1, dropout, ..., dense_N` and, with a
+    softmax head, `softmax`. The last dense layer is the decision layer.
+    """
+
+    def __init__(self, spec: NetworkParams, image_size: int, channels: int = 1) -> None:
+        super().__init__(_layers(spec, image_size, channels))
+        self.spec = spec
+        self.image_size = image_size
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) in [0, 1] -> (N, classes), before the head."""
+        for name, layer in self.named_children():
+            if name != "softmax":
+                images = layer(images)
+        return images
+
+
+def _layers(spec: NetworkParams, image_size: int, channels: int) -> "OrderedDict[str, nn.Module]":
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    side = image_size
+    for number, filters in enumerate(spec.filters, start=1):
+        if number > 1:
+            layers[f"max_pooling2d_{number - 1}"] = nn.MaxPool2d(2)
+            side //= 2
+        layers[f"conv2d_{number}"] = Conv2D(channels, filters, spec.kernel)
+        channels, side = filters, side - spec.kernel + 1
+        if side < 1:
+            raise InputError(
+                f"images of {image_size} pixels are too small for {len(spec.filters)} convolutions"
+                f" of {spec.kernel}x{spec.kernel}: nothing is left after conv2d_{number}"
+            )
+    layers["flatten"] = nn.Flatten()
+    inputs = channels * side * side
+    for number, neurons in enumerate(spec.dense, start=1):
+        layers[f"dense_{number}"] = Dense(inputs, neurons)
+        inputs = neurons
+    layers["dropout"] = nn.Dropout(spec.dropout)
+    layers[f"dense_{len(spec.dense) + 1}"] = nn.Linear(inputs, len(spec.classes))
+    if spec.head == "softmax":
+        layers["softmax"] = nn.Softmax(dim=1)
+    return layers
+
+
+def build_network(spec: NetworkParams, image_size: int, *, seed: int) -> Network:
+    """An untrained network: Glorot-uniform weights (Glorot and Bengio 2010) and zero biases.
+
+    Args:
+        spec: what it is built of.
+        image_size: side of the square grey images it takes, in pixels.
+        seed: of the weights.
+
+    Raises:
+        InputError: when the images are too small for the convolutions.
+    """
+    network = Network(spec, image_size)
+    generator = torch.Generator().manual_seed(seed)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(layer.weight, generator=generator)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return network.to(memory_format=torch.channels_last)
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Number of trainable weights and biases."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@dataclass(frozen=True)
+class SavedNetwork:
+    """A trained network and how its images were made."""
+
+    name: str
+    network: Network
+    crop: CropParams
+
+
+def save_network(saved: SavedNetwork, path: Path) -> None:
+    """Write weights as safetensors; the spec and the preprocessing travel in the metadata."""
+    description = {
+        "name": saved.name,
+        "spec": saved.network.spec.model_dump(),
+        "crop": saved.crop.model_dump(),
+    }
+    weights = {key: value.contiguous() for key, value in saved.network.state_dict().items()}
+    with replacing(path) as draft:
+        save_file(weights, draft, {_METADATA_KEY: json.dumps(description)})
+
+
+def load_network(path: Path) -> SavedNetwork:
+    """Read what `save_network` wrote; the network comes back in evaluation mode.
+
+    Raises:
+        InputError: when the file is missing, damaged, or not a network of this project.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such network file; `dvc repro` trains it")
+    try:
+        with safe_open(path, framework="pt") as file:
+            description: dict[str, Any] = json.loads((file.metadata() or {})[_METADATA_KEY])
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        spec = NetworkParams.model_validate(description["spec"])
+        crop = CropParams.model_validate(description["crop"])
+        network = Network(spec, crop.size)
+        network.load_state_dict(weights)
+    except (SafetensorError, KeyError, ValueError, RuntimeError, ValidationError) as error:
+        raise InputError(f"{path}: not a HappyMaps network ({error})") from error
+    network = network.to(memory_format=torch.channels_last)
+    return SavedNetwork(description["name"], network.eval(), crop)

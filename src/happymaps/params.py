@@ -1,0 +1,190 @@
+"""params.yaml, typed and checked."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from happymaps.errors import InputError
+
+Pose = Literal["straight", "left", "right", "up"]
+POSES: tuple[Pose, ...] = ("straight", "left", "right", "up")
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+CropMethod = Literal["stretch", "square", "face"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FacesParams(_Section):
+    """Where the CMU Face Images come from, and the hashes they must have."""
+
+    path: Path | None
+    url: str
+    manifest: Path
+
+
+class RecordingParams(_Section):
+    """One recorded person: a file of the user's own (`path`), or a `url` with its hash."""
+
+    subject: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    path: Path | None = None
+    url: str | None = None
+    sha256: Sha256 | None = None
+    terms: str | None = None
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> Self:
+        if self.path is None and self.url is None:
+            raise ValueError("needs a path or a url")
+        if self.path is None and self.sha256 is None:
+            raise ValueError("a url needs its sha256")
+        return self
+
+
+class ExtractParams(_Section):
+    """Frames per second to take from a recording; null takes every frame."""
+
+    rate: Annotated[float, Field(gt=0)] | None
+
+
+class CropParams(_Section):
+    """How pictures of any size become square grey ones of `size` pixels."""
+
+    size: Annotated[int, Field(ge=16)]
+    resample: Literal["lanczos", "area"]
+    cmu_faces: CropMethod
+    recordings: CropMethod
+    face_margin: Annotated[float, Field(ge=0)]
+
+
+class SplitParams(_Section):
+    """Which images train a network and which test it."""
+
+    method: Literal["random", "by_person"]
+    test_share: Share
+    people: list[str]
+    folds: Annotated[int, Field(ge=2)]
+    fold: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _fold_exists(self) -> Self:
+        if self.fold >= self.folds:
+            raise ValueError(f"fold {self.fold} of {self.folds}: folds count from 0")
+        return self
+
+
+class TrainParams(_Section):
+    """The training loop, the same for every network."""
+
+    epochs: Positive
+    batch_size: Positive
+
+
+class NetworkParams(_Section):
+    """One network: what it is built of, what it is asked, and how fast it learns.
+
+    `filters` has an entry per convolution (with a 2x2 max-pool between two of them), `dense` one
+    per dense layer before the decision layer.
+    """
+
+    filters: Annotated[list[Positive], Field(min_length=1)]
+    kernel: Positive
+    dense: list[Positive]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    head: Literal["softmax", "linear"]
+    loss: Literal["cross_entropy", "mean_squared_error"]
+    target: Literal["left", "pose"]
+    learning_rate: Annotated[float, Field(gt=0)]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _loss_fits_the_head(self) -> Self:
+        if self.loss == "cross_entropy" and self.head != "softmax":
+            raise ValueError("cross_entropy needs the softmax head")
+        return self
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the decision layer's neurons, in their order."""
+        return POSES if self.target == "pose" else ("not left", "left")
+
+
+class TestParams(_Section):
+    """How many random examples of each error are drawn."""
+
+    __test__ = False
+
+    examples: Positive
+
+
+class SeedsParams(_Section):
+    """A network trained again from several seeds, to tell luck from skill."""
+
+    network: str
+    runs: Annotated[int, Field(ge=2)]
+
+
+class Params(_Section):
+    """All of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0)]
+    threads: Positive
+    faces: FacesParams
+    recordings: list[RecordingParams]
+    extract: ExtractParams
+    crop: CropParams
+    split: SplitParams
+    train: TrainParams
+    networks: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], NetworkParams]
+    test: TestParams
+    seeds: SeedsParams
+
+    @model_validator(mode="after")
+    def _names_are_known_and_unique(self) -> Self:
+        subjects = [recording.subject for recording in self.recordings]
+        if len(set(subjects)) < len(subjects):
+            raise ValueError("recordings: every subject may be named once only")
+        if self.seeds.network not in self.networks:
+            raise ValueError(f"seeds.network: {self.seeds.network} is not one of networks")
+        return self
+
+    @classmethod
+    def load(cls, path: Path = Path("params.yaml")) -> Self:
+        """Read and check `path`.
+
+        Raises:
+            InputError: naming the file and every key that is missing, unknown or out of range.
+        """
+        try:
+            content = yaml.safe_load(path.read_text())
+            return cls.model_validate(content)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        except yaml.YAMLError as error:
+            raise InputError(f"{path}: not YAML ({error})") from error
+        except ValidationError as error:
+            raise InputError(f"{path}: {_reasons(error)}") from error
+
+    def network(self, name: str) -> NetworkParams:
+        """The params of one network.
+
+        Raises:
+            InputError: listing the networks there are.
+        """
+        if name not in self.networks:
+            raise InputError(f"no network {name!r} in params; there are {', '.join(self.networks)}")
+        return self.networks[name]
+
+
+def _reasons(error: ValidationError) -> str:
+    found = [
+        f"{'.'.join(str(part) for part in problem['loc']) or 'top level'}: {problem['msg']}"
+        for problem in error.errors()
+    ]
+    return "; ".join(found)

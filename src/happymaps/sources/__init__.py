@@ -1,0 +1,1 @@
+"""Where raw data come from: one module per source."""

@@ -1,0 +1,54 @@
+"""Give every image its truth."""
+
+import pandas as pd
+
+from happymaps.errors import exit_on_error
+from happymaps.files import replacing, write_json
+from happymaps.labelling import count_truth, poses_at, read_annotation, truth_table
+from happymaps.params import Params
+from happymaps.stages.layout import ANNOTATIONS, INTERIM, METRICS, PROCESSED
+
+
+def main() -> None:
+    """Write data/processed/<set>/truth.csv: from names for CMU, by hand for the recordings."""
+    cmu = _index("cmu_faces")
+    recordings = _index("recordings")
+    truths = {
+        "cmu_faces": truth_table(cmu["image"], cmu["pose"], cmu["subject"]),
+        "recordings": truth_table(
+            recordings["image"], _annotated_poses(recordings), recordings["subject"]
+        ),
+    }
+    for name, truth in truths.items():
+        with replacing(PROCESSED / name / "truth.csv") as draft:
+            truth.to_csv(draft, index=False)
+    by_subject = dict(list(truths["recordings"].groupby("subject", sort=False)))
+    metrics = {"cmu_faces": count_truth(truths["cmu_faces"])}
+    metrics |= {
+        recording.subject: count_truth(by_subject[recording.subject])
+        for recording in Params.load().recordings
+    }
+    write_json(METRICS / "label.json", metrics)
+
+
+def _index(name: str) -> pd.DataFrame:
+    return pd.read_csv(INTERIM / name / "index.csv", dtype={"image": str, "subject": str})
+
+
+def _annotated_poses(index: pd.DataFrame) -> "pd.Series[str]":
+    poses = [
+        poses_at(
+            frames["time"],
+            # Containers round a video's length: let an interval end a frame late.
+            read_annotation(
+                ANNOTATIONS / f"{subject}.csv",
+                frames["until"].max() + (frames["until"] - frames["time"]).max(),
+            ),
+        )
+        for subject, frames in index.groupby("subject", sort=False)
+    ]
+    return pd.concat(poses) if poses else pd.Series([], dtype=object)
+
+
+if __name__ == "__main__":
+    exit_on_error(main)

@@ -1,0 +1,14 @@
+"""Where the stages read and write, relative to the project's folder."""
+
+from pathlib import Path
+
+ANNOTATIONS = Path("data/annotations")
+RAW = Path("data/raw")
+INTERIM = Path("data/interim")
+PROCESSED = Path("data/processed")
+SPLIT = PROCESSED / "split.csv"
+MODELS = Path("data/models")
+PREDICTIONS = Path("data/predictions")
+CHECKPOINTS = Path("data/checkpoints")
+METRICS = Path("metrics")
+PLOTS = Path("plots")

@@ -1,0 +1,91 @@
+"""Test one network on the test part of the faces and on each recorded person."""
+
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from happymaps.datasets import Faces, load_faces, load_part
+from happymaps.errors import exit_on_error
+from happymaps.evaluation import left_roc, predictions, scores
+from happymaps.figures import Row, draw_sheet
+from happymaps.files import replacing, write_json
+from happymaps.networks import load_network
+from happymaps.params import Params
+from happymaps.stages.layout import METRICS, MODELS, PLOTS, PREDICTIONS, PROCESSED, SPLIT
+from happymaps.training import best_device, logits_of, use_threads
+
+
+def main() -> None:
+    """Write metrics, predictions, confusion and ROC data, and sheets of errors."""
+    name = sys.argv[1]
+    params = Params.load()
+    use_threads(params.threads)
+    network = load_network(MODELS / f"{name}.safetensors").network.to(best_device())
+    metrics = {}
+    tables = {}
+    sets = _test_sets(params)
+    for set_name, faces in sets.items():
+        logits = logits_of(network, faces.images)
+        metrics[set_name] = scores(network.spec, logits, faces)
+        tables[set_name] = predictions(network.spec, logits, faces)
+    write_json(METRICS / "test" / f"{name}.json", metrics)
+    _write_csv(pd.concat(tables, names=["set"]).reset_index("set"), PREDICTIONS / f"{name}.csv")
+    _write_plot_data(name, tables)
+    for error, wrong_answer in (("false positives", True), ("false negatives", False)):
+        rows = [
+            _examples(set_name, error, wrong_answer, sets[set_name], tables[set_name], params)
+            for set_name in sets
+        ]
+        path = PLOTS / "test" / name / f"{error.replace(' ', '_')}.png"
+        draw_sheet(path, f"{name}: {error}", rows, params.test.examples)
+
+
+def _test_sets(params: Params) -> dict[str, Faces]:
+    recordings = load_faces(PROCESSED / "recordings")
+    subjects = {
+        recording.subject: recordings.subset(recordings.truth["subject"] == recording.subject)
+        for recording in params.recordings
+    }
+    return {"cmu_test": load_part(PROCESSED / "cmu_faces", SPLIT, "test"), **subjects}
+
+
+def _write_plot_data(network: str, tables: dict[str, pd.DataFrame]) -> None:
+    recordings = [table for set_name, table in tables.items() if set_name != "cmu_test"]
+    folder = PLOTS / "test" / network
+    for group, table in (("cmu_test", tables["cmu_test"]), ("recordings", pd.concat(recordings))):
+        _write_csv(table[["actual", "predicted"]], folder / f"confusion_{group}.csv")
+        _write_csv(left_roc(table), folder / f"roc_{group}.csv")
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    with replacing(path) as draft:
+        table.to_csv(draft, index=False)
+
+
+def _examples(
+    set_name: str, error: str, said_left: bool, faces: Faces, table: pd.DataFrame, params: Params
+) -> Row:
+    """A seeded choice among the images wrongly called "left" (or wrongly not)."""
+    wrong = (table["predicted"] == "left") == said_left
+    wrong &= (table["pose"] == "left") != said_left
+    rows = np.flatnonzero(wrong)
+    generator = np.random.default_rng([params.seed, zlib.crc32(f"{set_name} {error}".encode())])
+    chosen = np.sort(generator.permutation(rows)[: params.test.examples])
+    if len(rows) == 0:
+        title = f"{set_name}: none among {len(table)} images"
+    elif len(chosen) < len(rows):
+        title = f"{set_name}: {len(chosen)} of {len(rows)}, chosen at random"
+    else:
+        title = f"{set_name}: all {len(rows)}"
+    return Row(
+        title,
+        [faces.images[row, 0].numpy() for row in chosen],
+        [f"{table['pose'][row]}, left {table['left_score'][row]:.2f}" for row in chosen],
+    )
+
+
+if __name__ == "__main__":
+    exit_on_error(main)

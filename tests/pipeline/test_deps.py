@@ -1,0 +1,83 @@
+"""DVC does not follow imports: a stage's deps must name every module of ours that it imports."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SRC = ROOT / "src"
+STAGES = {
+    name: stage.get("do", stage)
+    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
+}
+
+
+def module_file(module: str) -> Path | None:
+    """The file of a dotted name: a module, or a package's __init__."""
+    path = SRC.joinpath(*module.split("."))
+    candidates = (path.with_suffix(".py"), path / "__init__.py")
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def imported_names(file: Path) -> set[str]:
+    """Dotted names that a file imports anywhere, also inside functions."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative imports are not followed"
+            names.add(str(node.module))
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in names if name.split(".")[0] == "happymaps"}
+
+
+def closure(module: str) -> set[str]:
+    """Files, relative to the project, that running `module` reads."""
+    todo, seen, files = [module], set(), set()
+    while todo:
+        name = todo.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        file = module_file(name)
+        if file is not None:
+            files.add(file.relative_to(ROOT).as_posix())
+            todo += imported_names(file)
+    # A package's __init__ holds a docstring only, which the next test makes sure of.
+    return {file for file in files if not file.endswith("__init__.py")}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_are_exactly_what_is_imported(stage: str) -> None:
+    module = STAGES[stage]["cmd"].split()[2]
+    code = {dep for dep in STAGES[stage]["deps"] if dep.startswith("src/")}
+    assert code == closure(module)
+
+
+def test_packages_hold_no_code() -> None:
+    for file in SRC.rglob("__init__.py"):
+        body = ast.parse(file.read_text()).body
+        assert [type(node) for node in body] == [ast.Expr], file
+
+
+def test_closure_follows_imports_of_imports_and_inside_functions() -> None:
+    assert "src/happymaps/errors.py" in closure("happymaps.stages.convert")
+    assert "src/happymaps/sources/archives.py" in closure("happymaps.stages.fetch_faces")
+    assert "src/happymaps/figures.py" not in closure("happymaps.stages.train")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_params_are_named_leaf_by_leaf(stage: str) -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for name in STAGES[stage].get("params", []):
+        value = params
+        for key in (
+            name.replace("${key}", "experiment0")
+            .replace("${seeds.network}", "experiment0")
+            .split(".")
+        ):
+            value = value[key]
+        assert not isinstance(value, dict), name
