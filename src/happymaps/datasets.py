@@ -12,9 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from happymaps.errors import InputError
+from happymaps.labelling import read_truth
 from happymaps.params import POSES, NetworkParams
-
-TRUTH_COLUMNS = ["image", "left", "pose", "subject"]
 
 
 @dataclass(frozen=True)
@@ -42,21 +41,6 @@ class Faces:
         if spec.target == "left":
             return torch.tensor(self.truth["left"].to_numpy(dtype=np.int64))
         return torch.tensor([POSES.index(pose) for pose in self.truth["pose"]])
-
-
-def read_truth(path: Path) -> pd.DataFrame:
-    """Read a truth file; the columns `left` and `pose` are missing values where nobody decided.
-
-    Raises:
-        InputError: naming the file when it is missing or has other columns.
-    """
-    try:
-        truth = pd.read_csv(path, dtype={"image": str, "pose": str, "subject": str})
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as a truth file ({error})") from error
-    if list(truth.columns) != TRUTH_COLUMNS:
-        raise InputError(f"{path}: columns are {list(truth.columns)}, should be {TRUTH_COLUMNS}")
-    return truth
 
 
 def load_faces(folder: Path) -> Faces:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +15,16 @@ def replacing(target: Path) -> Iterator[Path]:
     """Give a path beside `target` to write to; it takes `target`'s place when the block ends well.
 
     The body creates a file or a folder there. After an exception, whatever stood at `target`
-    before is untouched and the unfinished output is removed.
+    before is untouched and the unfinished output is removed; what a killed process leaves in the
+    hidden folder `.<name>.draft`, the next one clears away.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    workshop = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    workshop = target.parent / f".{target.name}.draft"
+    shutil.rmtree(workshop, ignore_errors=True)
+    workshop.mkdir(parents=True)
     try:
         draft = workshop / target.name
         yield draft
+        draft.lstat()  # nothing was written: fail before the old is moved away
         if target.is_dir() and not target.is_symlink():
             target.rename(workshop / "previous")
         draft.replace(target)

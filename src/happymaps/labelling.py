@@ -9,6 +9,7 @@ from happymaps.errors import InputError
 from happymaps.params import POSES
 
 _COLUMNS = ["start", "end", "pose"]
+_TRUTH_COLUMNS = ["image", "left", "pose", "subject"]
 
 
 def read_annotation(path: Path, end_of_video: float) -> pd.DataFrame:
@@ -82,3 +83,18 @@ def count_truth(truth: pd.DataFrame) -> dict[str, int]:
     counts = {"images": len(truth)}
     counts |= {pose: int((truth["pose"] == pose).sum()) for pose in POSES}
     return counts | {"unlabelled": int(truth["pose"].isna().sum())}
+
+
+def read_truth(path: Path) -> pd.DataFrame:
+    """Read a truth file; the columns `left` and `pose` are missing values where nobody decided.
+
+    Raises:
+        InputError: naming the file when it is missing or has other columns.
+    """
+    try:
+        truth = pd.read_csv(path, dtype={"image": str, "pose": str, "subject": str})
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as a truth file ({error})") from error
+    if list(truth.columns) != _TRUTH_COLUMNS:
+        raise InputError(f"{path}: columns are {list(truth.columns)}, should be {_TRUTH_COLUMNS}")
+    return truth

@@ -1,6 +1,6 @@
 """Pictures of any size -> square grey ones."""
 
-from functools import cache
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from happymaps.params import CropMethod, CropParams
 Grey = NDArray[np.uint8]
 
 _SMALLEST_FACE = 0.1  # of the picture's shorter side; smaller finds are mostly wallpaper
+_own = threading.local()
 _RESAMPLE = {"lanczos": Image.Resampling.LANCZOS, "area": Image.Resampling.BOX}
 
 
@@ -87,10 +88,12 @@ def _detect(cascade: str, picture: Grey, least: int) -> list[Box]:
     return [Box(int(x), int(y), int(x + w), int(y + h)) for x, y, w, h in faces]
 
 
-@cache
 def _cascade(name: str) -> cv2.CascadeClassifier:
-    folder = Path(cv2.__file__).parent / "data"
-    return cv2.CascadeClassifier(str(folder / name))
+    # One for every thread: a cascade scribbles on itself while it looks.
+    if not hasattr(_own, name):
+        file = Path(cv2.__file__).parent / "data" / name
+        setattr(_own, name, cv2.CascadeClassifier(str(file)))
+    return getattr(_own, name)  # type: ignore[no-any-return]
 
 
 def _with_margin(face: Box, margin: float, width: int, height: int) -> Box:

@@ -24,14 +24,20 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
             return to_grey(image)
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: too many pixels ({error})") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # damaged bytes make the decoders raise errors of every kind
         reason = "not a picture that can be read" if "identify" in str(error) else str(error)
         raise InputError(f"{path}: {reason}") from error
 
 
 def to_grey(image: Image.Image) -> NDArray[np.uint8]:
-    """An opened picture of any mode -> (H, W) uint8, upright."""
+    """An opened picture of any mode -> (H, W) uint8, upright.
+
+    Raises:
+        ValueError: for floating-point pictures, and whatever Pillow raises for damaged ones.
+    """
     upright = ImageOps.exif_transpose(image)
+    if upright.mode == "F":
+        raise ValueError("a picture of floating-point numbers, which do not say what is white")
     if upright.mode.startswith("I"):
         deep = np.asarray(upright, dtype=np.int64)
         return np.clip((deep * 255 + 32767) // 65535, 0, 255).astype(np.uint8)

@@ -62,7 +62,7 @@ def extract_frames(
         InputError: no such file, not a video, or no frame in it, with ffmpeg's last line.
     """
     stream = _frames_of(video, rate).output(
-        str(folder / "%06d.png"),
+        f"file:{str(folder).replace('%', '%%')}/%06d.png",
         start_number=first_number,
         pix_fmt="rgb24",
         fps_mode="passthrough",
@@ -122,6 +122,7 @@ class _Decoding:
         self.pictures = cast(BufferedReader, self._process.stdout)
         self._log: deque[str] = deque(maxlen=1)
         self._frames = 0
+        self._time = 0.0
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
         return self
@@ -142,18 +143,23 @@ class _Decoding:
 
     def _read_log(self) -> None:
         for raw in cast(IO[bytes], self._process.stderr):
-            line = raw.decode(errors="replace").strip()
-            if "showinfo" in line:
+            line = raw.decode(errors="replace").rstrip()
+            # Only ffmpeg itself begins a line so: a file's name or title stands further right.
+            if line.startswith("[Parsed_showinfo"):
                 self._note_frame(line)
             elif line:
-                self._log.append(line)
+                self._log.append(line.strip())
         self.times.put(None)
 
     def _note_frame(self, line: str) -> None:
         _, mark, rest = line.partition(_FRAME_MARK)
-        if mark:
-            self._frames += 1
-            self.times.put(float(rest.split()[0]))
+        if not mark:
+            return
+        self._frames += 1
+        time = rest.split()[0]
+        # A stream may say of a frame that it has no time: then it comes after the one before.
+        self._time = self._time if time == "NOPTS" else float(time)
+        self.times.put(self._time)
 
 
 def _read_ppm(pictures: BufferedReader) -> NDArray[np.uint8] | None:

@@ -19,7 +19,10 @@ from typing import IO, Protocol
 
 from happymaps.errors import InputError
 
-_ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")
+# A README.gz is one packed file, not an archive: it is handed over as it is.
+_ARCHIVE_SUFFIXES = (
+    ".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz",
+)  # fmt: skip
 _MAX_DEPTH = 4
 _DAMAGED = (
     tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError,
@@ -145,13 +148,14 @@ def _zip_members(file: IO[bytes], name: str, budget: _Budget) -> Iterator[tuple[
     with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
             budget.count()
-            _refuse_hostile_name(info.filename, name)
+            path = info.filename.replace("\\", "/")  # as old Windows tools separate folders
+            _refuse_hostile_name(path, name)
             kind = info.external_attr >> 28
             if kind not in (0, 0o04, 0o10):
                 raise InputError(f"{name}: {info.filename} is a link or device; refused")
-            if not info.is_dir():
+            if not path.endswith("/"):
                 with archive.open(info) as member:
-                    yield info.filename, budget.read(member)
+                    yield path, budget.read(member)
 
 
 def _tar_members(file: _Readable, name: str, budget: _Budget) -> Iterator[tuple[str, bytes]]:
@@ -166,6 +170,8 @@ def _tar_members(file: _Readable, name: str, budget: _Budget) -> Iterator[tuple[
             budget.count()
             _refuse_hostile_name(info.name, name)
             if info.isfile():
+                if info.issparse():
+                    budget.spend(info.size)  # its holes unpack from nothing
                 member = archive.extractfile(info)
                 assert member is not None
                 with member:
@@ -194,4 +200,6 @@ def _refuse_hostile_name(member: str, archive: str) -> None:
 
 
 def _is_archive_name(name: str) -> bool:
-    return name.lower().endswith(_ARCHIVE_SUFFIXES)
+    # Macs put a "._faces.tar.gz" of attributes beside every faces.tar.gz they zip.
+    file_name = PurePosixPath(name).name.lower()
+    return file_name.endswith(_ARCHIVE_SUFFIXES) and not file_name.startswith("._")

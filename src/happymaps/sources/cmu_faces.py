@@ -6,54 +6,19 @@
 import hashlib
 import re
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal, cast
 
 from tqdm import tqdm
 
 from happymaps.errors import InputError
-from happymaps.params import Pose
 from happymaps.sources.archives import iter_members
 from happymaps.sources.download import download, in_mirror
+from happymaps.sources.face_names import parse_name
 
 MIRROR_NAMES = (
     "cmu_faces", "cmu_faces.tar.gz", "cmu_faces.tar", "cmu_faces.zip", "cmu+face+images.zip",
 )  # fmt: skip
 _MAX_DOWNLOAD = 256 << 20
-
-_NAME = re.compile(
-    r"(?P<subject>[a-z0-9]+)_(?P<pose>straight|left|right|up)"
-    r"_(?P<expression>neutral|happy|sad|angry)_(?P<eyes>open|sunglasses)"
-    r"(?:_(?P<scale>2|4))?\.(?P<kind>pgm|bad)"
-)
-
-
-@dataclass(frozen=True)
-class FaceName:
-    """What the name of a CMU image says of it; `scale` is 1, 2 or 4 (full, half, quarter size)."""
-
-    subject: str
-    pose: Pose
-    expression: str
-    eyes: str
-    scale: Literal[1, 2, 4]
-    bad: bool
-
-
-def parse_name(file_name: str) -> FaceName | None:
-    """Read `<user>_<pose>_<expression>_<eyes>[_2|_4].pgm|.bad`; None for any other name."""
-    match = _NAME.fullmatch(file_name)
-    if match is None:
-        return None
-    return FaceName(
-        subject=match["subject"],
-        pose=cast(Pose, match["pose"]),
-        expression=match["expression"],
-        eyes=match["eyes"],
-        scale=cast(Literal[1, 2, 4], int(match["scale"] or 1)),
-        bad=match["kind"] == "bad",
-    )
 
 
 def read_manifest(path: Path) -> dict[str, str]:

@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import requests
 from tqdm import tqdm
@@ -49,13 +48,14 @@ def download(url: str, target: Path, *, max_bytes: int, wait_seconds: float = 2)
     Raises:
         InputError: naming the URL, the reason, and the ways around.
     """
-    if urlsplit(url).scheme not in ("http", "https"):
+    if not url.lower().startswith(("http://", "https://")):
         raise InputError(f"{url}: only http and https addresses are fetched")
+    target.unlink(missing_ok=True)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             _fetch(url, target, max_bytes)
             return
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:
             if attempt == _ATTEMPTS or _is_final(error):
                 target.unlink(missing_ok=True)
                 raise InputError(
@@ -70,7 +70,8 @@ def download(url: str, target: Path, *, max_bytes: int, wait_seconds: float = 2)
 
 def _fetch(url: str, target: Path, max_bytes: int) -> None:
     have = target.stat().st_size if target.exists() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
+    # A range counts packed bytes and the file holds unpacked ones: ask for them as they are.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     timeout = (_CONNECT_SECONDS, _SILENT_SECONDS)
     with requests.get(url, stream=True, timeout=timeout, headers=headers) as answer:
         answer.raise_for_status()
@@ -93,13 +94,17 @@ def _fetch(url: str, target: Path, max_bytes: int) -> None:
         raise requests.ConnectionError(f"broke off after {received} of {whole} bytes")
 
 
-def _is_final(error: requests.RequestException) -> bool:
+def _is_final(error: requests.RequestException | ValueError) -> bool:
+    if isinstance(error, ValueError):  # an address or a header that makes no sense
+        return True
     answer = error.response
     return answer is not None and 400 <= answer.status_code < 500 and answer.status_code != 429
 
 
-def _short(error: requests.RequestException) -> str:
-    if isinstance(error, requests.ConnectTimeout | requests.ReadTimeout):
+def _short(error: requests.RequestException | ValueError) -> str:
+    if isinstance(error, ValueError):
+        return str(error)
+    if isinstance(error, requests.Timeout) or "timed out" in str(error):
         return "no answer in time"
     if error.response is not None:
         return f"HTTP status {error.response.status_code}"

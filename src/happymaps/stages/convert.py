@@ -10,7 +10,7 @@ from tqdm import tqdm
 from happymaps.errors import InputError, exit_on_error
 from happymaps.files import replacing_folder, write_json
 from happymaps.images.decode import read_grey
-from happymaps.sources.cmu_faces import parse_name
+from happymaps.sources.face_names import parse_name
 from happymaps.stages.layout import INTERIM, METRICS, RAW
 
 

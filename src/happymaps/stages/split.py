@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from happymaps.datasets import read_truth
 from happymaps.errors import exit_on_error
 from happymaps.files import replacing, write_json
+from happymaps.labelling import read_truth
 from happymaps.params import Params
 from happymaps.splitting import split
 from happymaps.stages.layout import INTERIM, METRICS, PROCESSED, SPLIT

@@ -83,7 +83,7 @@ def _examples(
     return Row(
         title,
         [faces.images[row, 0].numpy() for row in chosen],
-        [f"{table['pose'][row]}, left {table['left_score'][row]:.2f}" for row in chosen],
+        [f"{table['pose'][row]}; left: {table['left_score'][row]:.2f}" for row in chosen],
     )
 
 

@@ -1,0 +1,41 @@
+PYTHON ?= python3
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: help install demo reproduce test lint types benchmark clean
+
+help: ## what there is to make
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1@\2/' | column -t -s @
+
+install: $(VENV)/.installed ## .venv with everything in it
+	@# A downloaded archive of the tree has no git history; DVC has to be told.
+	@[ -e .git ] || dvc config --local core.no_scm true
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: install ## the whole pipeline on a drawn cast, in the folder demo/
+	happymaps demo demo
+
+reproduce: install ## the real thing: dvc repro on CMU Faces and the recordings
+	dvc repro
+
+test: install ## the whole test suite
+	python -m pytest
+
+lint: install ## style
+	ruff check .
+	ruff format --check .
+
+types: install ## types
+	mypy
+
+benchmark: install ## training speed beside Keras on TensorFlow (installs the extra `bench`)
+	pip install --quiet --disable-pip-version-check -e '.[dev,bench]'
+	python benchmarks/training.py
+
+clean: ## remove what make has made, but for the data
+	rm -rf $(VENV) demo dvc_plots

@@ -1,0 +1,145 @@
+"""Whole training steps of experiment0: this project's loop beside Keras 3 on TensorFlow.
+
+Both train the same architecture with the same loss, optimiser, batch size and random images, on
+the CPU with the same number of threads. They take turns, each in a process of its own, and the
+best of the rounds counts: what else the machine does can only slow a round down.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from happymaps.params import Params
+
+RESULT = Path(__file__).with_suffix(".json")
+WARM_UP, STEPS, ROUNDS = 10, 60, 3
+
+
+def main() -> None:
+    """Run both, or one of them in this process, and write the result beside this file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=sorted(RUNS), help="one framework, in this process")
+    only = parser.parse_args().only
+    params = Params.load()
+    if only:
+        print(json.dumps(RUNS[only](params)))
+        return
+    rounds: dict[str, list[float]] = {name: [] for name in RUNS}
+    versions: dict[str, str] = {}
+    for _ in range(ROUNDS):
+        for name in RUNS:
+            answer = _in_own_process(name, params.threads)
+            rounds[name].append(answer["images_per_second"])
+            versions |= answer["versions"]
+            print(f"{name}: {answer['images_per_second']:.1f} images/s")
+    best = {name: max(figures) for name, figures in rounds.items()}
+    result = {
+        "what": "whole training steps of experiment0, images per second",
+        "happymaps": round(best["happymaps"], 1),
+        "keras_tensorflow": round(best["keras_tensorflow"], 1),
+        "ratio": round(best["happymaps"] / best["keras_tensorflow"], 2),
+        "rounds": {name: [round(figure, 1) for figure in rounds[name]] for name in RUNS},
+        "threads": params.threads,
+        "batch_size": params.train.batch_size,
+        "versions": versions,
+        "processor": _processor(),
+    }
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"ratio {result['ratio']}, written to {RESULT}")
+
+
+def _in_own_process(name: str, threads: int) -> dict[str, Any]:
+    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment |= {"OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, __file__, "--only", name]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{name} failed:\n{done.stderr}")
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def _images(params: Params) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
+    """(N, H, W) uint8 images for the steps of one run, and a class for each."""
+    generator = np.random.default_rng(params.seed)
+    count = params.train.batch_size * STEPS
+    size = params.crop.size
+    images = generator.integers(0, 256, (count, size, size), dtype=np.uint8)
+    return images, generator.integers(0, 2, count)
+
+
+def _run_happymaps(params: Params) -> dict[str, Any]:
+    import pandas as pd
+    import torch
+
+    from happymaps.datasets import Faces
+    from happymaps.networks import build_network
+    from happymaps.params import TrainParams
+    from happymaps.training import fit, use_threads
+
+    use_threads(params.threads)
+    pixels, labels = _images(params)
+    truth = pd.DataFrame({"image": "", "left": labels, "pose": "", "subject": ""})
+    faces = Faces(torch.from_numpy(pixels).unsqueeze(1), truth)
+    warm_up = faces.subset(truth.index.to_series() < WARM_UP * params.train.batch_size)
+    network = build_network(params.networks["experiment0"], params.crop.size, seed=params.seed)
+    one_epoch = TrainParams(epochs=1, batch_size=params.train.batch_size)
+    # An epoch's look at the test part is no training step: one image keeps it out of the figure.
+    watched = faces.subset(truth.index.to_series() < 1)
+    for part in (warm_up, faces):
+        start = time.perf_counter()
+        fit(network, part, watched, one_epoch, seed=params.seed, log=lambda _: None)
+        seconds = time.perf_counter() - start
+    return {"images_per_second": len(faces) / seconds, "versions": {"torch": torch.__version__}}
+
+
+def _run_keras(params: Params) -> dict[str, Any]:
+    import keras
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(params.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(params.threads)
+    keras.utils.set_random_seed(params.seed)
+    spec = params.networks["experiment0"]
+    layers: list[Any] = [keras.Input((params.crop.size, params.crop.size, 1))]
+    for number, filters in enumerate(spec.filters):
+        if number:
+            layers.append(keras.layers.MaxPooling2D(2))
+        layers.append(keras.layers.Conv2D(filters, spec.kernel, activation="relu"))
+    layers.append(keras.layers.Flatten())
+    layers += [keras.layers.Dense(neurons, activation="relu") for neurons in spec.dense]
+    layers += [keras.layers.Dropout(spec.dropout), keras.layers.Dense(2, activation="softmax")]
+    model = keras.Sequential(layers)
+    optimizer = keras.optimizers.SGD(spec.learning_rate, momentum=spec.momentum)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    pixels, labels = _images(params)
+    images = pixels[..., None].astype(np.float32) / 255
+    batch = params.train.batch_size
+    model.fit(images[: WARM_UP * batch], labels[: WARM_UP * batch], batch_size=batch, verbose=0)
+    start = time.perf_counter()
+    model.fit(images, labels, batch_size=batch, epochs=1, verbose=0)
+    seconds = time.perf_counter() - start
+    versions = {"keras": keras.__version__, "tensorflow": tf.__version__}
+    return {"images_per_second": len(images) / seconds, "versions": versions}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), "")
+
+
+RUNS = {"happymaps": _run_happymaps, "keras_tensorflow": _run_keras}
+
+if __name__ == "__main__":
+    main()

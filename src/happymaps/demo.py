@@ -1,0 +1,131 @@
+"""The whole pipeline on the drawn cast, in a copy that leaves the project as it is."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from happymaps.errors import InputError
+from happymaps.figures import Row, draw_sheet
+from happymaps.images.decode import read_grey
+from happymaps.params import POSES, Pose
+from happymaps.sources.sample import draw_cast
+
+_COPIED = (
+    "dvc.yaml",
+    "params.yaml",
+    "src",
+    "data/manifests",
+    "data/videos/README.md",
+    ".dvcignore",
+)
+_MARK = ".happymaps-demo"
+
+
+def run_demo(project: Path, folder: Path, *, people: int) -> None:
+    """Draw the cast, run `dvc repro` on it in `folder`, and print what came out.
+
+    Args:
+        project: the project's folder.
+        folder: made anew; an earlier demo in it is replaced, anything else is left alone.
+        people: size of the cast.
+
+    Raises:
+        InputError: not called in a project, `folder` taken, people out of range, or a failed run.
+    """
+    prepare(project, folder, people=people)
+    # The stages call `python`: it has to be the one that runs this, with the copy's modules.
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYTHONPATH": str((folder / "src").resolve()),
+    }
+    for command in (["init", "--quiet", "--no-scm", "--force"], ["repro"]):
+        done = subprocess.run([sys.executable, "-m", "dvc", *command], cwd=folder, env=environment)
+        if done.returncode != 0:
+            raise InputError(f"{folder}: dvc {command[0]} failed; what it says stands above")
+    _report(folder)
+
+
+def prepare(project: Path, folder: Path, *, people: int) -> None:
+    """Make `folder` a copy of the project whose params name the drawn cast as their source."""
+    if not (project / "dvc.yaml").is_file():
+        raise InputError(f"{project}: no dvc.yaml here; type this in the project's folder")
+    if folder.exists() and not (folder / _MARK).is_file():
+        raise InputError(f"{folder}: exists and is no earlier demo; name another folder")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / _MARK).touch()
+    for name in _COPIED:
+        _copy(project / name, folder / name)
+    try:
+        draw_cast(folder / "data" / "sample", people=people)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    shutil.copytree(folder / "data/sample/annotations", folder / "data/annotations")
+    params = folder / "params.yaml"
+    params.write_text(yaml.safe_dump(_with_cast(params, folder), sort_keys=False))
+    _draw_cast_sheet(folder)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(source, target, ignore=unwanted)
+    else:
+        shutil.copyfile(source, target)
+
+
+def _with_cast(params: Path, folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(params.read_text())
+    content["faces"] |= {
+        "path": "data/sample/cmu_faces",
+        "manifest": "data/sample/cmu_faces.sha256",
+    }
+    content["recordings"] = [
+        {"subject": video.stem, "path": video.relative_to(folder).as_posix()}
+        for video in sorted((folder / "data/sample/recordings").iterdir())
+    ]
+    # Two runs show what the stage does; five would be half of the demo's time.
+    content["seeds"]["runs"] = 2
+    return content
+
+
+def _draw_cast_sheet(folder: Path) -> None:
+    faces = folder / "data/sample/cmu_faces"
+    looks = [(pose, eyes) for pose in POSES for eyes in ("open", "sunglasses")]
+    rows = []
+    for number, user in enumerate(sorted(path.name for path in faces.iterdir())):
+        shown = [
+            _one_picture(faces / user, pose, eyes, number + column)
+            for column, (pose, eyes) in enumerate(looks)
+        ]
+        captions = [file.stem.removeprefix(f"{user}_").replace("_", " ") for file in shown]
+        rows.append(Row(user, [read_grey(file) for file in shown], captions))
+    draw_sheet(folder / "plots/cast.png", "The drawn cast", rows, len(looks))
+
+
+def _one_picture(folder: Path, pose: Pose, eyes: str, number: int) -> Path:
+    """One of a person's good full-size pictures, another expression with every `number`."""
+    files = sorted(folder.glob(f"{folder.name}_{pose}_*_{eyes}.pgm"))
+    return files[number % len(files)]
+
+
+def _report(folder: Path) -> None:
+    accuracies = {}
+    for file in sorted((folder / "metrics/test").glob("*.json")):
+        figures = json.loads(file.read_text())
+        accuracies[file.stem] = {name: scores.get("accuracy") for name, scores in figures.items()}
+    print("\nAccuracy of every network on its test part and on people of another room:\n")
+    print(pd.DataFrame(accuracies).T.to_string(float_format="{:.4f}".format))
+    print(
+        f"\nAll metrics: {folder}/metrics/\nThe cast: {folder}/plots/cast.png"
+        f"\nWhat each network got wrong: {folder}/plots/test/<network>/false_positives.png"
+        f" and false_negatives.png\nCurves: cd {folder} && dvc plots show --open"
+    )

@@ -1,0 +1,40 @@
+"""What the file names of the CMU Face Images say."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from happymaps.params import Pose
+
+_NAME = re.compile(
+    r"(?P<subject>[a-z0-9]+)_(?P<pose>straight|left|right|up)"
+    r"_(?P<expression>neutral|happy|sad|angry)_(?P<eyes>open|sunglasses)"
+    r"(?:_(?P<scale>2|4))?\.(?P<kind>pgm|bad)"
+)
+
+
+@dataclass(frozen=True)
+class FaceName:
+    """What the name of a CMU image says of it; `scale` is 1, 2 or 4 (full, half, quarter size)."""
+
+    subject: str
+    pose: Pose
+    expression: str
+    eyes: str
+    scale: Literal[1, 2, 4]
+    bad: bool
+
+
+def parse_name(file_name: str) -> FaceName | None:
+    """Read `<user>_<pose>_<expression>_<eyes>[_2|_4].pgm|.bad`; None for any other name."""
+    match = _NAME.fullmatch(file_name)
+    if match is None:
+        return None
+    return FaceName(
+        subject=match["subject"],
+        pose=cast(Pose, match["pose"]),
+        expression=match["expression"],
+        eyes=match["eyes"],
+        scale=cast(Literal[1, 2, 4], int(match["scale"] or 1)),
+        bad=match["kind"] == "bad",
+    )

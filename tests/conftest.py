@@ -1,0 +1,44 @@
+"""What several rooms need: the real params, as they are and made small, and a web server."""
+
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from happymaps.params import NetworkParams, Params
+from projects import reproduced
+from toys import ROOT
+
+__all__ = ["address", "destination", "params", "reproduced", "spec"]
+
+
+@pytest.fixture(scope="session")
+def params() -> Params:
+    """The params that the project is committed with."""
+    return Params.load(ROOT / "params.yaml")
+
+
+@pytest.fixture
+def spec(params: Params) -> NetworkParams:
+    """experiment0 with fewer filters and neurons, for images of 32 pixels."""
+    return params.networks["experiment0"].model_copy(update={"filters": [4, 6, 6], "dense": [8]})
+
+
+@pytest.fixture
+def destination(tmp_path: Path) -> Path:
+    path = tmp_path / "raw"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """An address that serves tmp_path."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()

@@ -1,0 +1,171 @@
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from happymaps.images.crop import Box, Grey, _with_margin, centre_square, crop, find_face
+from happymaps.params import CropMethod, CropParams
+
+METHODS: tuple[CropMethod, ...] = ("stretch", "square", "face")
+
+
+def crop_params(size: int, resample: str = "area", margin: float = 0.0) -> CropParams:
+    return CropParams.model_validate(
+        {
+            "size": size,
+            "resample": resample,
+            "cmu_faces": "stretch",
+            "recordings": "square",
+            "face_margin": margin,
+        }
+    )
+
+
+def numbered(height: int, width: int) -> Grey:
+    return np.arange(height * width).astype(np.uint8).reshape(height, width)
+
+
+def drawn_face(width: int, height: int, x: int, y: int, radius: int) -> Grey:
+    """A face of ellipses around (x, y): hair, skin, brows, eyes, pupils, nose, mouth."""
+    picture = np.full((height, width), 150, np.uint8)
+
+    def ellipse(right: float, down: float, wide: float, high: float, grey: int) -> None:
+        centre = (round(x + right * radius), round(y + down * radius))
+        axes = (round(wide * radius), round(high * radius))
+        cv2.ellipse(picture, centre, axes, 0, 0, 360, grey, -1, cv2.LINE_AA)
+
+    ellipse(0, -0.15, 0.95, 1.25, 40)
+    ellipse(0, 0.1, 0.8, 1.1, 200)
+    for side in (-0.36, 0.36):
+        ellipse(side, -0.28, 0.24, 0.05, 70)
+        ellipse(side, -0.1, 0.19, 0.11, 110)
+        ellipse(side, -0.08, 0.1, 0.09, 30)
+    ellipse(0, 0.2, 0.06, 0.3, 225)
+    ellipse(0, 0.68, 0.3, 0.07, 90)
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), radius / 30), np.uint8)
+
+
+@pytest.mark.parametrize("resample", ["lanczos", "area"])
+@pytest.mark.parametrize(
+    ("height", "width", "rows", "columns"),
+    [
+        (16, 16, slice(0, 16), slice(0, 16)),
+        (16, 22, slice(0, 16), slice(3, 19)),
+        (16, 21, slice(0, 16), slice(2, 18)),  # of two middles the left
+        (23, 16, slice(3, 19), slice(0, 16)),  # and the upper
+        (17, 19, slice(0, 17), slice(1, 18)),
+    ],
+)
+def test_square_is_the_exact_centre(
+    height: int, width: int, rows: slice, columns: slice, resample: str
+) -> None:
+    picture = numbered(height, width)
+    found = crop(picture, "square", crop_params(min(height, width), resample))
+    assert np.array_equal(found.image, picture[rows, columns])
+    assert not found.face_found
+
+
+@pytest.mark.parametrize(("across", "down"), [(1, 1), (2, 3), (5, 1), (1, 4)])
+def test_stretch_averages_what_it_squeezes(across: int, down: int) -> None:
+    toy = numbered(16, 16)
+    picture = np.kron(toy, np.ones((down, across), np.uint8))
+    assert np.array_equal(crop(picture, "stretch", crop_params(16)).image, toy)
+
+
+def test_stretch_keeps_the_edges_that_square_cuts() -> None:
+    picture = np.full((16, 48), 100, np.uint8)
+    picture[:, :6] = 0
+    params = crop_params(16)
+    assert (crop(picture, "stretch", params).image[:, :2] == 0).all()
+    assert (crop(picture, "square", params).image == 100).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("resample", ["lanczos", "area"])
+@pytest.mark.parametrize("size", [16, 31, 128])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 40), (120, 90)])
+def test_a_plain_picture_stays_plain(
+    method: CropMethod, resample: str, size: int, shape: tuple[int, int]
+) -> None:
+    image, face_found = crop(np.full(shape, 77, np.uint8), method, crop_params(size, resample))
+    assert image.shape == (size, size)
+    assert image.dtype == np.uint8
+    assert (image == 77).all()
+    assert not face_found
+
+
+def test_lanczos_overshoots_an_edge_and_area_does_not() -> None:
+    picture = np.full((64, 64), 50, np.uint8)
+    picture[:, 34:] = 200
+    lanczos = crop(picture, "stretch", crop_params(16, "lanczos")).image
+    area = crop(picture, "stretch", crop_params(16, "area")).image
+    assert lanczos.max() > 200
+    assert lanczos.min() < 50
+    assert area[0].tolist() == [50] * 8 + [125] + [200] * 7
+
+
+def test_face_falls_back_to_the_square_and_says_so() -> None:
+    noise: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (60, 90), dtype=np.uint8)
+    found = crop(noise, "face", crop_params(24))
+    assert not found.face_found
+    assert np.array_equal(found.image, crop(noise, "square", crop_params(24)).image)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "x", "y"), [(160, 200, 80, 90), (400, 300, 90, 200), (400, 300, 310, 90)]
+)
+def test_face_is_cut_out_where_it_is(width: int, height: int, x: int, y: int) -> None:
+    picture = drawn_face(width, height, x, y, 40)
+    box = find_face(picture)
+    assert box is not None
+    assert abs((box.left + box.right) / 2 - x) < 8
+    assert abs((box.top + box.bottom) / 2 - y) < 12
+    assert 60 < box.right - box.left < 110
+    found = crop(picture, "face", crop_params(32))
+    assert found.face_found
+    inside = picture[box.top : box.bottom, box.left : box.right]
+    assert np.array_equal(found.image, crop(inside, "stretch", crop_params(32)).image)
+
+
+def test_the_largest_face_is_taken() -> None:
+    small, large = drawn_face(200, 240, 70, 120, 30), drawn_face(200, 240, 100, 120, 60)
+    box = find_face(np.hstack([small, large]))
+    assert box is not None
+    assert box.left > 200
+
+
+@pytest.mark.parametrize("corner", [(45, 55), (355, 55), (45, 240), (355, 240)])
+@pytest.mark.parametrize("margin", [0.0, 0.3, 5.0])
+def test_a_margin_stays_inside_the_picture(corner: tuple[int, int], margin: float) -> None:
+    picture = drawn_face(400, 300, *corner, 40)
+    found = crop(picture, "face", crop_params(32, margin=margin))
+    assert found.face_found  # Pillow raises for a box that leaves the picture
+
+
+@pytest.mark.parametrize(
+    ("face", "margin", "expected"),
+    [
+        (Box(40, 40, 60, 60), 0.0, Box(40, 40, 60, 60)),
+        (Box(40, 40, 60, 60), 0.5, Box(30, 30, 70, 70)),
+        (Box(0, 0, 20, 20), 0.5, Box(0, 0, 40, 40)),
+        (Box(180, 80, 200, 100), 0.5, Box(160, 60, 200, 100)),
+        (Box(40, 40, 60, 60), 9.0, Box(0, 0, 100, 100)),
+        (Box(150, 40, 170, 60), 9.0, Box(100, 0, 200, 100)),
+        (Box(40, 45, 60, 55), 0.0, Box(40, 40, 60, 60)),
+    ],
+)
+def test_margins_by_hand(face: Box, margin: float, expected: Box) -> None:
+    assert _with_margin(face, margin, width=200, height=100) == expected
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "expected"),
+    [
+        (4, 4, Box(0, 0, 4, 4)),
+        (7, 4, Box(1, 0, 5, 4)),
+        (4, 9, Box(0, 2, 4, 6)),
+        (1, 5, Box(0, 2, 1, 3)),
+    ],
+)
+def test_centre_square_by_hand(width: int, height: int, expected: Box) -> None:
+    assert centre_square(width, height) == expected

@@ -1,0 +1,298 @@
+import subprocess
+import threading
+from collections.abc import Generator, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import cast
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from happymaps.errors import InputError
+from happymaps.images.video import extract_frames, ffmpeg_binary, stream_frames
+
+TEST_PATTERN = ("-f", "lavfi", "-i", "testsrc=size=64x48:rate=10:duration=1")
+LOSSLESS = ("-c:v", "png", "-pix_fmt", "rgb24")
+TENTHS = [number / 10 for number in range(10)]
+
+Frames = NDArray[np.uint8]
+
+
+def ffmpeg(target: Path, *arguments: str | Path, pixels: bytes | None = None) -> Path:
+    command = [ffmpeg_binary(), "-v", "error", "-y", *map(str, arguments), f"file:{target}"]
+    subprocess.run(command, input=pixels, check=True, timeout=30)
+    return target
+
+
+def noise_video(target: Path, height: int, width: int, *arguments: str) -> Frames:
+    """Write 10 frames of noise at 10 per second, without loss, and return them."""
+    generator = np.random.default_rng(0)
+    frames = generator.integers(0, 256, (10, height, width, 3), dtype=np.uint8)
+    raw = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", "10")
+    ffmpeg(target, *raw, "-i", "pipe:", *LOSSLESS, *arguments, pixels=frames.tobytes())
+    return frames
+
+
+def pictures(folder: Path) -> Frames:
+    return np.stack([np.asarray(Image.open(path)) for path in sorted(folder.iterdir())])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "frames"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """The processes that are started from now on, in real."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    class Watched(subprocess.Popen[bytes]):
+        def __init__(self, *args: object, **options: object) -> None:
+            super().__init__(*args, **options)  # type: ignore[call-overload]
+            processes.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Watched)
+    return processes
+
+
+@pytest.fixture
+def long_video(tmp_path: Path) -> Path:
+    """More than fits in a pipe: ffmpeg cannot end while nobody reads."""
+    source = "testsrc=size=320x240:rate=25:duration=8"
+    return ffmpeg(tmp_path / "long.mp4", "-f", "lavfi", "-i", source, "-preset", "ultrafast")
+
+
+@pytest.mark.parametrize(("height", "width"), [(24, 32), (32, 24), (17, 5)])
+def test_every_frame_once_pixel_by_pixel(
+    tmp_path: Path, folder: Path, height: int, width: int
+) -> None:
+    video = tmp_path / "noise.mov"
+    frames = noise_video(video, height, width)
+    assert extract_frames(video, folder, first_number=7) == TENTHS
+    assert [path.name for path in sorted(folder.iterdir())] == [
+        f"{number:06d}.png" for number in range(7, 17)
+    ]
+    assert np.array_equal(pictures(folder), frames)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "gif", "mkv", "avi", "ts", "h264"])
+def test_containers(tmp_path: Path, folder: Path, suffix: str) -> None:
+    video = ffmpeg(tmp_path / f"clip.{suffix}", *TEST_PATTERN)
+    assert extract_frames(video, folder) == pytest.approx(TENTHS)
+    assert pictures(folder).shape == (10, 48, 64, 3)
+
+
+def variable_rate(target: Path) -> Path:
+    """10 frames, the n-th at n * n / 100 seconds."""
+    stretch = ("-vf", "settb=1/1000,setpts=N*N*10", "-enc_time_base", "1:1000")
+    return ffmpeg(target, *TEST_PATTERN, *stretch, "-fps_mode", "vfr")
+
+
+def test_variable_frame_rate_keeps_frames_and_times(tmp_path: Path, folder: Path) -> None:
+    video = variable_rate(tmp_path / "variable.mkv")
+    assert extract_frames(video, folder) == pytest.approx([n * n / 100 for n in range(10)])
+    assert len(list(folder.iterdir())) == 10
+
+
+@pytest.mark.parametrize(("degrees", "turns"), [(90, 1), (180, 2), (-90, -1)])
+def test_rotation_flag_is_applied(tmp_path: Path, folder: Path, degrees: int, turns: int) -> None:
+    frames = noise_video(tmp_path / "flat.mov", 24, 32)
+    flag = ("-display_rotation", str(degrees))
+    video = ffmpeg(tmp_path / "turned.mov", *flag, "-i", tmp_path / "flat.mov", "-c", "copy")
+    extract_frames(video, folder)
+    assert np.array_equal(pictures(folder), np.rot90(frames, turns, axes=(1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("rate", "times"),
+    [(5, [0.0, 0.2, 0.4, 0.6, 0.8]), (20, [number / 20 for number in range(20)]), (None, TENTHS)],
+)
+def test_rate(tmp_path: Path, folder: Path, rate: float | None, times: list[float]) -> None:
+    video = ffmpeg(tmp_path / "clip.mp4", *TEST_PATTERN)
+    assert extract_frames(video, folder, rate=rate) == pytest.approx(times)
+    assert len(list(folder.iterdir())) == len(times)
+
+
+def test_times_count_from_the_start_of_a_video_that_starts_late(
+    tmp_path: Path, folder: Path
+) -> None:
+    video = ffmpeg(tmp_path / "late.mkv", *TEST_PATTERN, "-output_ts_offset", "3")
+    assert extract_frames(video, folder) == pytest.approx(TENTHS)
+
+
+@pytest.mark.parametrize("rate", [None, 4])
+@pytest.mark.parametrize("kind", ["mp4", "gif", "variable", "turned"])
+def test_stream_gives_what_extract_writes(
+    tmp_path: Path, folder: Path, kind: str, rate: float | None
+) -> None:
+    if kind == "variable":
+        video = variable_rate(tmp_path / "clip.mkv")
+    elif kind == "turned":
+        flat = ffmpeg(tmp_path / "flat.mp4", *TEST_PATTERN)
+        turned = ("-display_rotation", "90", "-i", flat, "-c", "copy")
+        video = ffmpeg(tmp_path / "clip.mp4", *turned)
+    else:
+        video = ffmpeg(tmp_path / f"clip.{kind}", *TEST_PATTERN)
+    times = extract_frames(video, folder, rate=rate)
+    streamed = list(stream_frames(video, rate=rate))
+    assert [time for time, _ in streamed] == times
+    assert np.array_equal(np.stack([frame for _, frame in streamed]), pictures(folder))
+
+
+@pytest.mark.parametrize("name", ["showinfo pts_time:9", "100%d %", "a:b", "-i", "it's ü"])
+def test_awkward_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path(f"{name} frames")
+    folder.mkdir()
+    video = ffmpeg(Path(f"{name}.mp4"), *TEST_PATTERN)
+    assert extract_frames(video, folder) == TENTHS
+    assert len(list(folder.iterdir())) == 10
+
+
+@pytest.mark.parametrize("comment", ["showinfo pts_time:9", "showinfo pts_time:x"])
+def test_a_title_is_not_taken_for_a_frame(tmp_path: Path, folder: Path, comment: str) -> None:
+    video = ffmpeg(tmp_path / "clip.mp4", *TEST_PATTERN, "-metadata", f"comment={comment}")
+    assert extract_frames(video, folder) == TENTHS
+
+
+def broken_video(path: Path, kind: str) -> None:
+    if kind == "text":
+        path.write_text("not a video\n" * 100)
+    elif kind == "empty":
+        path.touch()
+    elif kind == "sound":
+        ffmpeg(path, "-f", "lavfi", "-i", "sine=duration=1")
+    else:
+        content = ffmpeg(path, *TEST_PATTERN).read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "last_line"),
+    [
+        ("text", "Invalid data found"),
+        ("empty", "Invalid data found"),
+        ("truncated", "Invalid data found"),
+        ("sound", "Invalid argument|matches no streams"),
+    ],
+)
+def test_broken_videos_are_named_with_the_reason(
+    tmp_path: Path, folder: Path, kind: str, last_line: str, streamed: bool
+) -> None:
+    video = tmp_path / f"{kind}.mp4"
+    broken_video(video, kind)
+    with pytest.raises(InputError, match=rf"{kind}\.mp4: .*({last_line})"):
+        list(stream_frames(video)) if streamed else extract_frames(video, folder)
+    assert not list(folder.iterdir())
+
+
+def test_missing_video(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.mp4: no such video"):
+        extract_frames(tmp_path / "none.mp4", folder)
+    with pytest.raises(InputError, match=r"none\.mp4: no such video"):
+        next(stream_frames(tmp_path / "none.mp4"))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
+    """An address that serves a video, and the requests it has had."""
+    ffmpeg(tmp_path / "part.ts", *TEST_PATTERN)
+    requests: list[str] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            requests.append(self.path)
+            super().do_GET()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(
+        ("127.0.0.1", 0), lambda *args: Handler(*args, directory=str(tmp_path))
+    ) as http:
+        threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}/part.ts", requests
+        http.shutdown()
+
+
+HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{url}\n#EXT-X-ENDLIST\n"
+HLS_MASTER = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n{url}\n"
+DASH = (
+    '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"'
+    ' profiles="urn:mpeg:dash:profile:isoff-on-demand:2011" mediaPresentationDuration="PT1S">'
+    '<Period><AdaptationSet mimeType="video/mp4"><Representation id="1" bandwidth="1">'
+    "<BaseURL>{url}</BaseURL></Representation></AdaptationSet></Period></MPD>"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "playlist"), [("a.m3u8", HLS), ("a.m3u8", HLS_MASTER), ("a.mpd", DASH)]
+)
+def test_a_playlist_reaches_no_network(
+    tmp_path: Path, folder: Path, server: tuple[str, list[str]], name: str, playlist: str
+) -> None:
+    address, requests = server
+    video = tmp_path / name
+    video.write_text(playlist.format(url=address))
+    with pytest.raises(InputError, match="ffmpeg cannot read it"):
+        extract_frames(video, folder)
+    assert requests == []
+    permissive = [ffmpeg_binary(), "-v", "quiet", "-protocol_whitelist", "file,http,tcp"]
+    subprocess.run([*permissive, "-i", video, "-f", "null", "-"], timeout=30)
+    assert requests  # the playlist was a working one
+
+
+@pytest.mark.parametrize("leave", ["close", "forget", "raise"])
+def test_an_abandoned_stream_leaves_no_ffmpeg(
+    long_video: Path, started: list[subprocess.Popen[bytes]], leave: str
+) -> None:
+    frames = cast(Generator[object, None, None], stream_frames(long_video))
+    next(frames)
+    (process,) = started
+    assert process.poll() is None
+    if leave == "close":
+        frames.close()
+    elif leave == "raise":
+        with pytest.raises(KeyboardInterrupt):
+            frames.throw(KeyboardInterrupt)
+    else:
+        del frames
+    assert process.returncode is not None
+
+
+def test_on_frame_is_called_for_each_and_may_stop_it(
+    long_video: Path, folder: Path, started: list[subprocess.Popen[bytes]]
+) -> None:
+    calls: list[int] = []
+
+    def enough() -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract_frames(long_video, folder, on_frame=enough)
+    assert len(calls) == 3
+    assert started[0].returncode not in (None, 0)
+    calls[:] = [1] * 10
+    assert len(extract_frames(long_video, folder, on_frame=enough)) == len(calls) - 10 == 200
+
+
+def test_no_ffmpeg_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def none() -> str:
+        raise RuntimeError("no ffmpeg exe could be found")
+
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", none)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="install imageio-ffmpeg"):
+        ffmpeg_binary.__wrapped__()
+    own = tmp_path / "ffmpeg"
+    own.touch(mode=0o755)
+    assert ffmpeg_binary.__wrapped__() == str(own)

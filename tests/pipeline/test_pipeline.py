@@ -1,0 +1,281 @@
+"""The pipeline as its users know it: real DVC, real ffmpeg, real networks, in a repository."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from projects import NETWORKS, Project
+
+UP_TO_DATE = "Data and pipelines are up to date."
+
+
+def stages_that_would_run(project: Project) -> set[str]:
+    lines = project.dvc("repro", "--dry").splitlines()
+    return {line.split("'")[1] for line in lines if line.startswith("Running stage")}
+
+
+def stages_that_ran(output: str) -> set[str]:
+    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(file.read_text())
+    return content
+
+
+@pytest.fixture
+def project(reproduced: Project) -> Project:
+    """The reproduced project, put back to its commit."""
+    reproduced.run("git", "reset", "--quiet", "--hard")
+    return reproduced
+
+
+def test_every_stage_leaves_its_outputs_and_metrics(project: Project) -> None:
+    metrics = project.folder / "metrics"
+    convert = read_json(metrics / "convert.json")
+    drawn = list((project.folder / "data/sample/cmu_faces").rglob("*.pgm"))
+    assert convert["images"] == len(drawn)
+    assert convert["bad"] == len(list((project.folder / "data/sample/cmu_faces").rglob("*.bad")))
+    label = read_json(metrics / "label.json")
+    assert set(label) == {"cmu_faces", "umo", "velu", "wyn"}
+    assert all(counts["left"] > 0 for counts in label.values())
+    split = read_json(metrics / "split.json")
+    assert split["train"] + split["test"] == convert["images"]
+    for network in NETWORKS:
+        assert read_json(metrics / "train" / f"{network}.json")["epochs"] == 2
+        scores = read_json(metrics / "test" / f"{network}.json")
+        assert list(scores) == ["cmu_test", "umo", "velu", "wyn"]
+        assert scores["cmu_test"]["images"] == split["test"]
+        assert (project.folder / f"data/models/{network}.safetensors").is_file()
+        for picture in ("false_positives", "false_negatives"):
+            assert (project.folder / f"plots/test/{network}/{picture}.png").stat().st_size > 1000
+    assert list(read_json(metrics / "seeds.json")["test_accuracy"]["by_seed"]) == ["0", "1"]
+
+
+def test_row_n_of_the_truth_belongs_to_image_n(project: Project) -> None:
+    for name in ("cmu_faces", "recordings"):
+        folder = project.folder / "data/processed" / name
+        truth = pd.read_csv(folder / "truth.csv", dtype=str)
+        images = sorted(path.name for path in (folder / "images").iterdir())
+        assert truth["image"].tolist() == images == [f"{n:06d}.png" for n in range(len(images))]
+
+
+def test_truth_of_the_recordings_is_that_of_the_drawing(project: Project) -> None:
+    truth = pd.read_csv(project.folder / "data/processed/recordings/truth.csv", dtype=str)
+    for subject, frames in truth.groupby("subject"):
+        drawn = pd.read_csv(project.folder / f"data/sample/truth/{subject}.csv")
+        assert len(frames) == len(drawn)
+        left = (frames["pose"] == "left").to_numpy()
+        assert (drawn["yaw"][left] >= 20).all()
+        assert (drawn["yaw"][(frames["pose"] == "right").to_numpy()] <= -20).all()
+
+
+def test_metrics_agree_with_the_predictions(project: Project) -> None:
+    table = pd.read_csv(project.folder / "data/predictions/experiment0.csv", dtype={"image": str})
+    scores = read_json(project.folder / "metrics/test/experiment0.json")
+    for name, rows in table.groupby("set"):
+        wrong = rows[rows["actual"] != rows["predicted"]]
+        assert scores[str(name)]["images"] == len(rows)
+        assert scores[str(name)]["accuracy"] == pytest.approx(1 - len(wrong) / len(rows))
+        assert scores[str(name)]["false_positives"] == (wrong["predicted"] == "left").sum()
+
+
+def test_git_holds_no_picture_and_no_data(project: Project) -> None:
+    tracked = project.run("git", "ls-files", "data", "plots", "metrics").stdout.splitlines()
+    assert not [name for name in tracked if name.endswith((".png", ".pgm", ".mp4"))
+                and not name.startswith("data/sample")
+                and name != "plots/cast.png"]  # fmt: skip
+    assert "plots/train/experiment0/plots/metrics/train/loss.tsv" in tracked
+    assert "metrics/test/experiment0.json" in tracked
+
+
+def test_a_second_repro_runs_nothing(project: Project) -> None:
+    assert UP_TO_DATE in project.dvc("repro")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"test__examples": 3}, {f"test@{name}" for name in NETWORKS}),
+        ({"seeds__runs": 3}, {"seeds"}),
+        ({"networks__four_class__dropout": 0.4}, {"train@four_class"}),
+        ({"split__method": "by_person"}, {"split", "seeds"}),
+        ({"extract__rate": 2.0}, {"extract"}),
+    ],
+)
+def test_a_param_reruns_what_depends_on_it_and_nothing_else(
+    project: Project, change: dict[str, object], expected: set[str]
+) -> None:
+    project.set_params(**change)
+    assert stages_that_would_run(project) >= expected
+    trained = {stage for stage in stages_that_would_run(project) if stage.startswith("train@")}
+    assert trained <= expected or "split" in expected
+
+
+def test_an_experiment_retrains_that_network_alone_and_the_diff_shows_it(
+    project: Project,
+) -> None:
+    change = "networks.experiment0.filters=[2,3,3]"
+    done = project.dvc("exp", "run", "-n", "half", "-S", change)
+    assert stages_that_ran(done) == {"train@experiment0", "test@experiment0", "seeds"}
+    diff = json.loads(project.dvc("metrics", "diff", "HEAD", "half", "--json"))
+    parameters = diff["metrics/train/experiment0.json"]["parameters"]
+    assert parameters["new"] < parameters["old"]
+    assert "metrics/train/four_class.json" not in diff
+    shown = json.loads(project.dvc("exp", "show", "--json"))
+    assert "half" in json.dumps(shown)
+    sheets = project.dvc("plots", "diff", "HEAD", "half", "-o", "compared")
+    assert "index.html" in sheets
+    pictures = [file.name for file in (project.folder / "compared/static").iterdir()]
+    assert any("half" in name and "false_negatives" in name for name in pictures)
+    shutil.rmtree(project.folder / "compared")
+
+
+def test_plots_show_draws_curves_confusion_roc_and_sheets(project: Project) -> None:
+    project.dvc("plots", "show", "-o", "shown")
+    page = (project.folder / "shown/index.html").read_text()
+    for title in ("experiment0: accuracy", "confusion", "ROC of left", "false_positives.png"):
+        assert title in page
+    shutil.rmtree(project.folder / "shown")
+
+
+def test_run_again_from_nothing_it_gives_the_same_bytes(project: Project) -> None:
+    lock = (project.folder / "dvc.lock").read_bytes()
+    project.dvc("repro", "--force")
+    assert (project.folder / "dvc.lock").read_bytes() == lock
+    assert project.run("git", "status", "--short").stdout == ""
+
+
+def folder_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("stage", "output"),
+    [("convert", "data/interim/cmu_faces"), ("extract", "data/interim/recordings"),
+     ("crop", "data/processed/cmu_faces/images"), ("fetch_faces", "data/raw/cmu_faces")],
+)  # fmt: skip
+def test_a_stage_killed_half_way_leaves_the_last_good_output(
+    project: Project, stage: str, output: str
+) -> None:
+    before = folder_hash(project.folder / output)
+    draft = (project.folder / output).parent / f".{Path(output).name}.draft"
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"happymaps.stages.{stage}"],
+        cwd=project.folder,
+        env=os.environ | {"PYTHONPATH": str(project.folder / "src")},
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not any(draft.glob("*/*")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "ended before it could be killed"
+    assert folder_hash(project.folder / output) == before
+    assert project.run("git", "status", "--short").stdout == ""
+    done = project.python("-m", f"happymaps.stages.{stage}")
+    assert done.returncode == 0, done.stderr
+    assert folder_hash(project.folder / output) == before
+    assert not draft.exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "spoil", "message"),
+    [
+        ("fetch_faces", {"faces__path": "nowhere"}, "nowhere: no such file or folder"),
+        ("fetch_faces", {"faces__path": "params.yaml"}, "params.yaml: not an archive"),
+        ("fetch_recordings", {"recordings": [{"subject": "x", "path": "x.mp4"}]}, "x.mp4"),
+        ("extract", {"recordings": [{"subject": "x", "path": "x.mp4"}]}, "no video of x"),
+        ("split", {"split__method": "by_person", "split__people": ["nobody"]}, "nobody"),
+        ("convert", {"threads": 0}, ""),
+        ("crop", {"crop__size": "big"}, "crop.size"),
+    ],
+)
+def test_bad_input_ends_with_one_line_and_exit_code_1(
+    project: Project, stage: str, spoil: dict[str, object], message: str
+) -> None:
+    project.set_params(**spoil)
+    done = project.python("-m", f"happymaps.stages.{stage}")
+    if stage == "convert":  # reads no params: nothing of them can stop it
+        assert done.returncode == 0
+        return
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_an_annotation_with_a_wrong_row_stops_the_label_stage(project: Project) -> None:
+    file = project.folder / "data/annotations/umo.csv"
+    file.write_text("start,end,pose\n0,1,left\n0.5,2,up\n")
+    done = project.python("-m", "happymaps.stages.label")
+    assert done.returncode == 1
+    assert "data/annotations/umo.csv, row 3 (0.5,2,up): overlaps" in done.stderr
+
+
+def predict(project: Project, *paths: str) -> "subprocess.CompletedProcess[str]":
+    return project.python("-m", "happymaps.cli", "predict", "--network", "experiment0", *paths)
+
+
+def test_predict_answers_as_the_pipeline_did(project: Project) -> None:
+    """Raw files in, the pipeline's own predictions out: the same preprocessing, to the bit."""
+    expected = pd.read_csv(project.folder / "data/predictions/experiment0.csv")
+    truth = pd.read_csv(project.folder / "data/interim/recordings/index.csv")
+    frames = expected[expected["set"] == "umo"].merge(truth, on="image")
+    answers = pd.read_csv(io.StringIO(predict(project, "data/raw/recordings/umo.mp4").stdout))
+    assert len(answers) == (truth["subject"] == "umo").sum()
+    found = frames.merge(answers, on="frame")
+    assert len(found) == len(frames) > 0
+    assert (found["predicted"] == found["prediction"]).all()
+    assert (found["confidence_x"] - found["confidence_y"]).abs().max() < 1e-4
+    assert (found["time_x"] - found["time_y"]).abs().max() < 1e-4
+
+    faces = expected[expected["set"] == "cmu_test"].merge(
+        pd.read_csv(project.folder / "data/interim/cmu_faces/index.csv"), on="image"
+    )
+    faces["path"] = "data/raw/cmu_faces/" + faces["source"]
+    answers = pd.read_csv(io.StringIO(predict(project, *faces["path"]).stdout))
+    found = faces.merge(answers, on="path")
+    assert len(found) == len(faces)
+    assert (found["predicted"] == found["prediction"]).all()
+    assert (found["confidence_x"] - found["confidence_y"]).abs().max() < 1e-4
+
+
+def test_predict_takes_folders_and_loses_nothing_to_a_bad_file(
+    project: Project, tmp_path: Path
+) -> None:
+    shutil.copy(next((project.folder / "data/processed/cmu_faces/images").iterdir()), tmp_path)
+    (tmp_path / "broken.mp4").write_text("no video")
+    (tmp_path / "notes.txt").write_text("passed over")
+    done = predict(project, str(tmp_path / "missing.png"), str(tmp_path))
+    rows = list(csv.reader(io.StringIO(done.stdout)))
+    assert rows[0] == ["path", "frame", "time", "prediction", "confidence"]
+    assert [(Path(row[0]).name, row[1], row[2]) for row in rows[1:]] == [("000000.png", "", "")]
+    assert rows[1][3] in ("left", "not left")
+    assert 0 <= float(rows[1][4]) <= 1
+    assert done.returncode == 1
+    assert "broken.mp4" in done.stderr
+    assert "missing.png" in done.stderr
+    assert "notes.txt" not in done.stderr
+
+
+def test_predict_names_the_networks_there_are(project: Project) -> None:
+    done = project.python("-m", "happymaps.cli", "predict", "--network", "resnet", "params.yaml")
+    assert done.returncode == 1
+    assert "there are experiment0, four_class, linear_output" in done.stderr

@@ -1,0 +1,82 @@
+"""A project of its own, on a drawn cast of two, with the real params made small."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from happymaps.demo import prepare
+from toys import ROOT
+
+NETWORKS = ("experiment0", "four_class", "linear_output")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with the pipeline in it."""
+
+    folder: Path
+
+    def run(self, *command: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+        """Run a command there, as a user would with the environment activated."""
+        environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(self.folder / "src"),
+            "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a",
+            "GIT_COMMITTER_EMAIL": "a@b",
+        }  # fmt: skip
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True
+        )
+        assert not check or done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
+        return done
+
+    def dvc(self, *arguments: str, check: bool = True) -> str:
+        """Run dvc and give what it printed."""
+        return self.run(sys.executable, "-m", "dvc", *arguments, check=check).stdout
+
+    def python(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run python and give all of it."""
+        return self.run(sys.executable, *arguments, check=False)
+
+    def set_params(self, **changes: object) -> None:
+        """Change values of params.yaml; double underscores stand for dots."""
+        file = self.folder / "params.yaml"
+        content = yaml.safe_load(file.read_text())
+        for key, value in changes.items():
+            section = content
+            *path, last = key.split("__")
+            for part in path:
+                section = section[part]
+            section[last] = value
+        file.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The whole pipeline, run once by `dvc repro` in a git repository and committed."""
+    project = Project(tmp_path_factory.mktemp("project") / "happymaps")
+    prepare(ROOT, project.folder, people=2)
+    networks = yaml.safe_load((ROOT / "params.yaml").read_text())["networks"]
+    small = {"filters": [4, 6, 6]}
+    project.set_params(
+        threads=1,
+        crop__size=32,
+        crop__recordings="face",
+        train__epochs=2,
+        seeds__runs=2,
+        networks={name: networks[name] | small for name in NETWORKS},
+    )
+    (project.folder / ".gitignore").write_text((ROOT / ".gitignore").read_text())
+    project.run("git", "init", "--quiet")
+    project.dvc("init", "--quiet")
+    project.run("git", "add", ".")
+    project.run("git", "commit", "--quiet", "-m", "before")
+    project.dvc("repro")
+    project.run("git", "add", ".")
+    project.run("git", "commit", "--quiet", "-m", "reproduced")
+    return project

@@ -1,0 +1,291 @@
+import hashlib
+import io
+import os
+import tarfile
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePath
+
+import pytest
+
+from happymaps.errors import InputError
+from happymaps.sources.cmu_faces import collect, fetch, read_manifest
+from happymaps.sources.face_names import FaceName, parse_name
+
+COMMITTED = Path(__file__).parents[2] / "data/manifests/cmu_faces.sha256"
+UNREACHABLE = "http://127.0.0.1:1/faces.zip"
+FACES = {
+    "an2i/an2i_left_angry_open.pgm": b"P5 left",
+    "an2i/an2i_left_angry_open_2.pgm": b"P5 left, half",
+    "an2i/an2i_up_sad_sunglasses_4.bad": b"P5 damaged",
+    "ch4f/ch4f_straight_neutral_open.pgm": b"P5 straight",
+}
+MANIFEST = {name: hashlib.sha256(content).hexdigest() for name, content in FACES.items()}
+FIRST = next(iter(FACES))
+
+
+def zipped(path: Path, members: Iterable[tuple[str, bytes]]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members:
+            archive.writestr(f"faces/{name}", content)
+    return path
+
+
+def tarred(path: Path, files: Mapping[str, bytes]) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(f"./faces/{name}")
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HAPPYMAPS_MIRROR", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "an2i_left_angry_open.pgm",
+            FaceName("an2i", "left", "angry", "open", scale=1, bad=False),
+        ),
+        (
+            "ch4f_up_happy_sunglasses_2.pgm",
+            FaceName("ch4f", "up", "happy", "sunglasses", scale=2, bad=False),
+        ),
+        (
+            "bpm_straight_neutral_open_4.bad",
+            FaceName("bpm", "straight", "neutral", "open", scale=4, bad=True),
+        ),
+        (
+            "kk49_right_sad_open.bad",
+            FaceName("kk49", "right", "sad", "open", scale=1, bad=True),
+        ),
+    ],
+)
+def test_names(name: str, expected: FaceName) -> None:
+    assert parse_name(name) == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "README",
+        "an2i_left_angry_open",
+        "an2i_left_angry_open.png",
+        "an2i_left_angry_open.pgm.gz",
+        "an2i_left_angry_open_3.pgm",
+        "an2i_left_angry_open_22.pgm",
+        "an2i_left_angry_open_1.pgm",
+        "an2i_down_angry_open.pgm",
+        "an2i_left_bored_open.pgm",
+        "an2i_left_angry_closed.pgm",
+        "an2i_left_angry.pgm",
+        "_left_angry_open.pgm",
+        "an_2i_left_angry_open.pgm",
+        "AN2I_left_angry_open.pgm",
+        "an2i/an2i_left_angry_open.pgm",
+        " an2i_left_angry_open.pgm",
+        "an2i_left_angry_open.pgm\n",
+    ],
+)
+def test_names_of_other_things(name: str) -> None:
+    assert parse_name(name) is None
+
+
+def test_manifest(tmp_path: Path) -> None:
+    path = tmp_path / "faces.sha256"
+    path.write_text(f"{'0' * 64}  an2i/a.pgm\n{'f' * 64} *an2i/b.pgm\n")
+    assert read_manifest(path) == {"an2i/a.pgm": "0" * 64, "an2i/b.pgm": "f" * 64}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "# a comment",
+        f"{'0' * 63}  an2i/a.pgm",
+        f"{'0' * 65}  an2i/a.pgm",
+        f"{'A' * 64}  an2i/a.pgm",
+        f"{'0' * 64} an2i/a.pgm",
+        f"{'0' * 64}  a.pgm",
+        f"{'0' * 64}  faces/an2i/a.pgm",
+        f"{'0' * 64}  an2i/a b.pgm",
+        f"{'0' * 64}  /a.pgm",
+    ],
+)
+def test_a_wrong_line_of_a_manifest_is_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "faces.sha256"
+    path.write_text(f"{'0' * 64}  an2i/a.pgm\n{line}\n{'0' * 64}  an2i/c.pgm\n")
+    with pytest.raises(InputError, match=r"faces\.sha256, line 2: "):
+        read_manifest(path)
+
+
+def test_missing_manifest(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.sha256: no such manifest"):
+        read_manifest(tmp_path / "none.sha256")
+
+
+def test_the_committed_manifest() -> None:
+    manifest = read_manifest(COMMITTED)
+    assert len(manifest) == 1888
+    assert len(set(manifest.values())) == 1888
+    assert len({PurePath(path).parts[0] for path in manifest}) == 20
+    counts: Counter[tuple[int, bool]] = Counter()
+    for path in manifest:
+        folder, file_name = PurePath(path).parts
+        name = parse_name(file_name)
+        assert name is not None
+        assert name.subject == folder
+        counts[name.scale, name.bad] += 1
+    assert counts == {(1, False): 624, (2, False): 624, (4, False): 624, (1, True): 16}
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar.gz", "tar.gz in a zip"])
+def test_collect(tmp_path: Path, destination: Path, kind: str) -> None:
+    source = tmp_path / "source"
+    if kind == "folder":
+        write_folder(source / "faces", FACES)
+    elif kind == "zip":
+        zipped(source, FACES.items())
+    else:
+        tarred(source, FACES)
+    if kind == "tar.gz in a zip":
+        inner = source.read_bytes()
+        zipped(source, [("cmu.data.html", b"<html>"), ("faces.tar.gz", inner)])
+    collect(source, MANIFEST, destination)
+    assert written(destination) == FACES
+
+
+def test_foreign_members_are_passed_over(tmp_path: Path, destination: Path) -> None:
+    foreign = {
+        "README": b"read me",
+        "an2i/notes.txt": b"notes",
+        "an2i/an2i_left_sad_open.pgm": b"not in the manifest",
+        "new/new_left_angry_open.pgm": b"not in the manifest",
+        "an2i_left_angry_open.pgm": b"in no folder of a person",
+    }
+    collect(
+        zipped(tmp_path / "faces.zip", [*foreign.items(), *FACES.items()]), MANIFEST, destination
+    )
+    assert written(destination) == FACES
+
+
+@pytest.mark.parametrize("right_first", [True, False])
+def test_of_two_copies_the_right_one_is_taken(
+    tmp_path: Path, destination: Path, right_first: bool
+) -> None:
+    copies = [(f"old/{FIRST}", b"damaged"), *((f"new/{name}", FACES[name]) for name in FACES)]
+    source = zipped(tmp_path / "faces.zip", reversed(copies) if right_first else copies)
+    collect(source, MANIFEST, destination)
+    assert written(destination) == FACES
+
+
+def test_missing_images_are_named(tmp_path: Path, destination: Path) -> None:
+    some = list(FACES.items())[1:3]
+    with pytest.raises(InputError, match=rf"faces\.zip: 2 of 4 images are missing.*{FIRST}"):
+        collect(zipped(tmp_path / "faces.zip", some), MANIFEST, destination)
+    assert written(destination).items() <= FACES.items()
+
+
+def test_a_wrong_hash_is_named_and_not_written(tmp_path: Path, destination: Path) -> None:
+    source = zipped(tmp_path / "faces.zip", {**FACES, FIRST: b"P5 left?"}.items())
+    with pytest.raises(InputError, match=rf"faces\.zip: {FIRST} has SHA-256") as caught:
+        collect(source, MANIFEST, destination)
+    assert MANIFEST[FIRST] in str(caught.value)
+    assert hashlib.sha256(b"P5 left?").hexdigest() in str(caught.value)
+    assert FIRST not in written(destination)
+
+
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.9])
+def test_a_cut_archive_never_passes(tmp_path: Path, destination: Path, part: float) -> None:
+    source = tarred(tmp_path / "faces.tar.gz", FACES)
+    content = source.read_bytes()
+    source.write_bytes(content[: int(len(content) * part)])
+    with pytest.raises(InputError, match=r"faces\.tar\.gz"):
+        collect(source, MANIFEST, destination)
+    assert written(destination).items() <= FACES.items()
+
+
+def test_path_comes_first(
+    tmp_path: Path, destination: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HAPPYMAPS_MIRROR", str(tmp_path / "none"))
+    source = zipped(tmp_path / "own.zip", FACES.items())
+    assert fetch(source, UNREACHABLE, MANIFEST, destination) == "path"
+    assert written(destination) == FACES
+
+
+def test_a_missing_path_is_not_replaced_by_the_mirror(
+    tmp_path: Path, destination: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zipped(tmp_path / "cmu_faces.zip", FACES.items())
+    monkeypatch.setenv("HAPPYMAPS_MIRROR", str(tmp_path))
+    with pytest.raises(InputError, match=r"none\.zip: no such file"):
+        fetch(tmp_path / "none.zip", UNREACHABLE, MANIFEST, destination)
+    assert written(destination) == {}
+
+
+@pytest.mark.parametrize("name", ["cmu_faces", "cmu_faces.tar.gz", "cmu+face+images.zip"])
+def test_mirror_comes_second(
+    tmp_path: Path, destination: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    if name == "cmu_faces":
+        write_folder(tmp_path / name, FACES)
+    elif name.endswith("gz"):
+        tarred(tmp_path / name, FACES)
+    else:
+        zipped(tmp_path / name, FACES.items())
+    monkeypatch.setenv("HAPPYMAPS_MIRROR", str(tmp_path))
+    assert fetch(None, UNREACHABLE, MANIFEST, destination) == "mirror"
+    assert written(destination) == FACES
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_network_comes_last(
+    tmp_path: Path, destination: Path, monkeypatch: pytest.MonkeyPatch, address: str, mirror: bool
+) -> None:
+    if mirror:
+        (tmp_path / "mirror of other things").mkdir()
+        monkeypatch.setenv("HAPPYMAPS_MIRROR", str(tmp_path / "mirror of other things"))
+    zipped(tmp_path / "faces.zip", FACES.items())
+    assert fetch(None, f"{address}/faces.zip", MANIFEST, destination) == "network"
+    assert written(destination) == FACES
+
+
+def test_the_network_has_none(destination: Path, address: str) -> None:
+    with pytest.raises(InputError, match="HTTP status 404"):
+        fetch(None, f"{address}/faces.zip", MANIFEST, destination)
+    assert written(destination) == {}
+
+
+REAL = Path(os.environ.get("HAPPYMAPS_MIRROR", "none")) / "cmu_faces.tar.gz"
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason="no mirror with the CMU Face Images")
+def test_the_real_archive(destination: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAPPYMAPS_MIRROR", str(REAL.parent))
+    manifest = read_manifest(COMMITTED)
+    assert fetch(None, UNREACHABLE, manifest, destination) == "mirror"
+    found = written(destination)
+    assert {name: hashlib.sha256(found[name]).hexdigest() for name in found} == manifest

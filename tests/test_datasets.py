@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from happymaps.datasets import load_faces, load_part, to_input
+from happymaps.errors import InputError
+from happymaps.params import NetworkParams
+from toys import toy_faces
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Four images, the third without truth; image N is N*10 bright."""
+    (tmp_path / "images").mkdir()
+    for number in range(4):
+        Image.new("L", (16, 16), number * 10).save(tmp_path / "images" / f"{number:06d}.png")
+    (tmp_path / "truth.csv").write_text(
+        "image,left,pose,subject\n000000.png,1,left,ann\n000001.png,0,up,ann\n"
+        "000002.png,,,bob\n000003.png,0,right,bob\n"
+    )
+    (tmp_path / "split.csv").write_text(
+        "image,part\n000000.png,train\n000001.png,test\n000003.png,train\n"
+    )
+    return tmp_path
+
+
+def test_unlabelled_images_are_left_out_and_the_rest_keep_their_truth(folder: Path) -> None:
+    faces = load_faces(folder)
+    assert faces.images.shape == (3, 1, 16, 16)
+    assert faces.images[:, 0, 0, 0].tolist() == [0, 10, 30]
+    assert faces.truth["left"].tolist() == [1, 0, 0]
+
+
+def test_a_part_is_what_the_split_says(folder: Path) -> None:
+    train = load_part(folder, folder / "split.csv", "train")
+    assert train.truth["image"].tolist() == ["000000.png", "000003.png"]
+    assert train.images[:, 0, 0, 0].tolist() == [0, 30]
+
+
+def test_labels_are_the_numbers_of_the_networks_classes(spec: NetworkParams) -> None:
+    faces = toy_faces(20)
+    for target in ("left", "pose"):
+        aimed = spec.model_copy(update={"target": target})
+        names = [aimed.classes[label] for label in faces.labels(aimed).tolist()]
+        expected = faces.truth["pose"].tolist()
+        if target == "left":
+            expected = ["left" if pose == "left" else "not left" for pose in expected]
+        assert names == expected
+
+
+def test_input_is_scaled_to_one() -> None:
+    images = torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(3, 1, 1, 1)
+    assert to_input(images).flatten().tolist() == pytest.approx([0, 0.2, 1])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: (f / "truth.csv").unlink(), "truth.csv"),
+        (lambda f: (f / "truth.csv").write_text("image,pose\n"), "columns"),
+        (lambda f: (f / "images/000003.png").unlink(), "000003.png"),
+        (lambda f: (f / "images/000003.png").write_bytes(b"\x89PNG\r\n\x1a\nrest"), "000003.png"),
+        (lambda f: Image.new("L", (8, 8)).save(f / "images/000003.png"), "different sizes"),
+        (lambda f: (f / "split.csv").write_text("image,part\n000000.png,test\n"), "000001.png"),
+        (
+            lambda f: pd.read_csv(f / "split.csv").assign(part="test").to_csv(f / "split.csv"),
+            "no image has the part 'train'",
+        ),
+    ],
+)
+def test_spoilt_data_are_named(folder: Path, spoil: object, message: str) -> None:
+    spoil(folder)  # type: ignore[operator]
+    with pytest.raises(InputError, match=message):
+        load_part(folder, folder / "split.csv", "train")

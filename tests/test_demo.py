@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from happymaps.demo import prepare
+from happymaps.errors import InputError
+from happymaps.params import Params
+from projects import Project
+from toys import ROOT
+
+
+def test_a_demo_is_the_project_with_the_cast_for_its_source(reproduced: Project) -> None:
+    params = Params.load(reproduced.folder / "params.yaml")
+    assert params.faces.path == Path("data/sample/cmu_faces")
+    assert [recording.subject for recording in params.recordings] == ["umo", "velu", "wyn"]
+    for recording in params.recordings:
+        assert (reproduced.folder / f"data/annotations/{recording.subject}.csv").is_file()
+    ours, theirs = (
+        yaml.safe_load((folder / "dvc.yaml").read_text()) for folder in (ROOT, reproduced.folder)
+    )
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("people", [1, 21])
+def test_a_cast_of_the_wrong_size_is_refused(tmp_path: Path, people: int) -> None:
+    with pytest.raises(InputError, match="between 2 and 20"):
+        prepare(ROOT, tmp_path / "demo", people=people)
+
+
+def test_a_folder_that_is_no_demo_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="exists and is no earlier demo"):
+        prepare(ROOT, tmp_path, people=2)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_outside_a_project_there_is_nothing_to_demonstrate(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no dvc\.yaml here"):
+        prepare(tmp_path, tmp_path / "demo", people=2)
+    assert not (tmp_path / "demo").exists()

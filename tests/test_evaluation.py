@@ -1,0 +1,113 @@
+import json
+
+import pandas as pd
+import pytest
+import torch
+
+from happymaps.datasets import Faces
+from happymaps.evaluation import answers, left_roc, predictions, scores
+from happymaps.params import NetworkParams
+from toys import toy_faces
+
+
+def faces_with(poses: list[str]) -> Faces:
+    faces = toy_faces(len(poses))
+    truth = faces.truth.assign(pose=poses, left=[int(pose == "left") for pose in poses])
+    return Faces(faces.images, truth)
+
+
+def logits_for(spec: NetworkParams, said: list[str], sure: float = 4.0) -> torch.Tensor:
+    rows = [[sure if name == answer else 0.0 for name in spec.classes] for answer in said]
+    return torch.tensor(rows)
+
+
+def test_left_or_not_by_hand(spec: NetworkParams) -> None:
+    faces = faces_with(["left", "left", "left", "up", "right", "straight", "straight", "straight"])
+    said = ["left", "left", "not left", "left"] + ["not left"] * 4
+    found = scores(spec, logits_for(spec, said), faces)
+    probability = torch.tensor([4.0, 0.0]).softmax(0)[0].item()
+    loss = -(
+        6 * torch.log(torch.tensor(probability)) + 2 * torch.log(torch.tensor(1 - probability))
+    )
+    assert found == {
+        "images": 8,
+        "left": 3,
+        "loss": pytest.approx(loss.item() / 8, rel=1e-5),
+        "accuracy": 6 / 8,
+        "balanced_accuracy": pytest.approx((2 / 3 + 4 / 5) / 2),
+        "left_accuracy": 6 / 8,
+        "always_not_left": 5 / 8,
+        "true_positives": 2,
+        "true_negatives": 4,
+        "false_positives": 1,
+        "false_negatives": 1,
+    }
+
+
+def test_four_poses_are_judged_as_four_and_as_left_or_not(spec: NetworkParams) -> None:
+    spec = spec.model_copy(update={"target": "pose"})
+    faces = faces_with(["left", "left", "up", "right", "straight"])
+    said = ["left", "up", "straight", "left", "straight"]
+    found = scores(spec, logits_for(spec, said), faces)
+    assert found["accuracy"] == 2 / 5
+    assert found["balanced_accuracy"] == pytest.approx((1 / 2 + 0 + 0 + 1) / 4)
+    assert found["left_accuracy"] == 3 / 5  # "straight" for "up" is right about "not left"
+    assert (found["false_positives"], found["false_negatives"]) == (1, 1)
+
+
+@pytest.mark.parametrize("target", ["left", "pose"])
+@pytest.mark.filterwarnings("error")
+def test_a_person_who_never_turns_left(spec: NetworkParams, target: str) -> None:
+    spec = spec.model_copy(update={"target": target})
+    faces = faces_with(["straight"] * 4)
+    said = ["left", *[spec.classes[0]] * 3]
+    found = scores(spec, logits_for(spec, said), faces)
+    assert found["balanced_accuracy"] == found["accuracy"] == 3 / 4
+    assert found["always_not_left"] == 1
+    assert (found["false_positives"], found["false_negatives"]) == (1, 0)
+
+
+def test_no_labelled_image_gives_no_figure(spec: NetworkParams) -> None:
+    faces = faces_with([])
+    assert scores(spec, torch.zeros(0, 2), faces) == {"images": 0}
+    assert predictions(spec, torch.zeros(0, 2), faces).empty
+
+
+def test_figures_can_be_written_as_json(spec: NetworkParams) -> None:
+    faces = faces_with(["left", "up"])
+    found = scores(spec, logits_for(spec, ["left", "left"], sure=1e4), faces)
+    json.dumps(found, allow_nan=False)
+
+
+def test_predictions_say_truth_answer_and_score(spec: NetworkParams) -> None:
+    faces = faces_with(["left", "up"])
+    table = predictions(spec, logits_for(spec, ["not left", "not left"], sure=2.0), faces)
+    sure = torch.tensor([2.0, 0.0]).softmax(0)[0].item()
+    assert table["actual"].tolist() == ["left", "not left"]
+    assert table["predicted"].tolist() == ["not left", "not left"]
+    assert table["confidence"].tolist() == pytest.approx([sure, sure])
+    assert table["left_score"].tolist() == pytest.approx([1 - sure, 1 - sure])
+
+
+def test_a_linear_head_may_overshoot_but_its_confidence_does_not(spec: NetworkParams) -> None:
+    linear = spec.model_copy(update={"head": "linear", "loss": "mean_squared_error"})
+    logits = torch.tensor([[1.3, -0.2], [-0.4, -0.1], [0.2, 0.6]])
+    assert answers(linear, logits) == (
+        ["not left", "left", "left"],
+        [1.0, 0.0, pytest.approx(0.6)],
+    )
+
+
+def test_roc_by_hand() -> None:
+    table = pd.DataFrame(
+        {"pose": ["left", "up", "left", "right"], "left_score": [0.9, 0.8, 0.7, 0.1]}
+    )
+    curve = left_roc(table)
+    assert curve["tpr"].tolist() == [0.5, 0.5, 1, 1]
+    assert curve["fpr"].tolist() == [0, 0.5, 0.5, 1]
+    assert curve["threshold"].tolist() == [0.9, 0.8, 0.7, 0.1]
+
+
+@pytest.mark.parametrize("poses", [["up", "right"], ["left", "left"], []])
+def test_without_both_kinds_there_is_no_roc(poses: list[str]) -> None:
+    assert left_roc(pd.DataFrame({"pose": poses, "left_score": [0.5] * len(poses)})).empty

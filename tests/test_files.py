@@ -1,0 +1,62 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from happymaps.files import replacing, replacing_folder, write_json
+
+
+def test_a_file_appears_when_the_block_ends_well(tmp_path: Path) -> None:
+    with replacing(tmp_path / "new" / "a.txt") as draft:
+        draft.write_text("a")
+        assert not (tmp_path / "new" / "a.txt").exists()
+    assert (tmp_path / "new" / "a.txt").read_text() == "a"
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        with replacing_folder(tmp_path / "out") as draft:
+            (draft / name).touch()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["second"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_after_an_error_the_old_output_stands_and_no_litter(tmp_path: Path) -> None:
+    with replacing_folder(tmp_path / "out") as draft:
+        (draft / "good").touch()
+    with pytest.raises(RuntimeError), replacing_folder(tmp_path / "out") as draft:
+        (draft / "half").touch()
+        raise RuntimeError
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == [
+        "out",
+        "out/good",
+    ]
+
+
+def test_a_killed_writer_leaves_the_old_output_and_its_litter_is_cleared(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys, pathlib\n"
+        "from happymaps.files import replacing_folder\n"
+        "with replacing_folder(pathlib.Path(sys.argv[1])) as draft:\n"
+        "    (draft / 'half').touch()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    target = tmp_path / "out"
+    with replacing_folder(target) as draft:
+        (draft / "good").touch()
+    done = subprocess.run([sys.executable, "-c", code, str(target)], env=os.environ)
+    assert done.returncode == -signal.SIGKILL
+    assert [path.name for path in target.iterdir()] == ["good"]
+    with replacing_folder(target) as draft:
+        (draft / "better").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in target.iterdir()] == ["better"]
+
+
+def test_json_refuses_what_json_cannot_hold(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", {"loss": float("nan")})
+    assert not (tmp_path / "a.json").exists()

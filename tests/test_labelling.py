@@ -1,0 +1,88 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from happymaps.errors import InputError
+from happymaps.labelling import count_truth, poses_at, read_annotation, truth_table
+from happymaps.params import POSES, Params
+from toys import ROOT
+
+
+def write(folder: Path, rows: str) -> Path:
+    file = folder / "ann.csv"
+    file.write_text("start,end,pose\n" + rows)
+    return file
+
+
+def test_intervals_are_half_open_and_gaps_unlabelled(tmp_path: Path) -> None:
+    intervals = read_annotation(write(tmp_path, "1,2,left\n0,0.5,straight\n2,3,up\n"), 3)
+    times = pd.Series([0, 0.49, 0.5, 0.99, 1, 1.99, 2, 2.9], index=range(10, 18))
+    poses = poses_at(times, intervals)
+    assert poses.index.tolist() == times.index.tolist()
+    assert poses.where(poses.notna(), None).tolist() == [
+        "straight", "straight", None, None, "left", "left", "up", "up",
+    ]  # fmt: skip
+
+
+def test_the_header_alone_leaves_every_frame_unlabelled(tmp_path: Path) -> None:
+    poses = poses_at(pd.Series([0.0, 1.0]), read_annotation(write(tmp_path, ""), 2))
+    assert poses.isna().all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "row", "why"),
+    [
+        ("0,2,left\n1,3,up\n", 3, "overlaps"),
+        ("0,5,left\n1,2,up\n", 3, "overlaps"),
+        ("1,1,left\n", 2, "end is not after start"),
+        ("0,1,left\n3,2,up\n", 3, "end is not after start"),
+        ("0,1,down\n", 2, "pose is none of straight, left, right, up"),
+        ("0,1,Left\n", 2, "pose is none of"),
+        ("0,1,\n", 2, "pose is none of"),
+        ("8,9,up\n9,11,left\n", 3, "past the video's end at 10 s"),
+        ("-1,1,left\n", 2, "before the video"),
+        ("0,x,left\n", 2, "end is not a number"),
+        (",1,left\n", 2, "start is not a number"),
+        ("0,inf,left\n", 2, "end is not a number"),
+        ("0,1,left\n\n2,3,up\n", 3, "start is not a number"),
+    ],
+)
+def test_a_wrong_row_is_named(tmp_path: Path, rows: str, row: int, why: str) -> None:
+    file = write(tmp_path, rows)
+    with pytest.raises(InputError) as caught:
+        read_annotation(file, 10)
+    assert f"{file}, row {row} " in str(caught.value)
+    assert why in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"start;end;pose\n0;1;left\n", b"0,1,left\n", b"\xff\xfe\x00", b"a,b\n1,2,3,4\n"],
+)
+def test_a_file_that_is_no_annotation_is_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "ann.csv"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r"ann\.csv"):
+        read_annotation(file, 10)
+
+
+def test_a_missing_annotation_says_what_to_write(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="columns start,end,pose"):
+        read_annotation(tmp_path / "ann.csv", 10)
+
+
+def test_truth_keeps_row_n_for_image_n() -> None:
+    images = pd.Series(["000000.png", "000001.png", "000002.png"])
+    truth = truth_table(images, pd.Series(["left", None, "up"]), pd.Series(["ann"] * 3))
+    assert truth["left"].astype(object).where(truth["left"].notna(), None).tolist() == [1, None, 0]
+    counts = {"images": 3, "straight": 0, "left": 1, "right": 0, "up": 1, "unlabelled": 1}
+    assert count_truth(truth) == counts
+
+
+def test_every_committed_recording_has_a_readable_annotation(params: Params) -> None:
+    for recording in params.recordings:
+        file = ROOT / "data/annotations" / f"{recording.subject}.csv"
+        intervals = read_annotation(file, end_of_video=60)
+        assert set(intervals["pose"]) <= set(POSES)
+        assert not intervals.empty

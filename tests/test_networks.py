@@ -1,0 +1,136 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from happymaps.datasets import to_input
+from happymaps.errors import InputError
+from happymaps.networks import (
+    SavedNetwork,
+    build_network,
+    load_network,
+    parameter_count,
+    save_network,
+)
+from happymaps.params import NetworkParams, Params
+from toys import toy_faces
+
+
+def test_experiment0_is_the_published_network(params: Params) -> None:
+    network = build_network(params.networks["experiment0"], 128, seed=0)
+    assert [name for name, _ in network.named_children()] == [
+        "conv2d_1", "max_pooling2d_1", "conv2d_2", "max_pooling2d_2", "conv2d_3", "flatten",
+        "dense_1", "dropout", "dense_2", "softmax",
+    ]  # fmt: skip
+    # By hand: 3x3 filters and biases, 28x28x32 left for the first dense layer.
+    convolutions = 16 * (9 + 1) + 32 * (16 * 9 + 1) + 32 * (32 * 9 + 1)
+    assert parameter_count(network) == convolutions + 28 * 28 * 32 * 64 + 64 + 64 * 2 + 2
+
+
+@pytest.mark.parametrize(
+    ("name", "dense_layers", "classes", "head"),
+    [
+        ("fewer_filters", 2, 2, True),
+        ("deeper_dense", 5, 2, True),
+        ("wider_dense", 2, 2, True),
+        ("four_class", 2, 4, True),
+        ("no_dense", 1, 2, True),
+        ("linear_output", 2, 2, False),
+    ],
+)
+def test_variations(params: Params, name: str, dense_layers: int, classes: int, head: bool) -> None:
+    network = build_network(params.networks[name], 128, seed=0)
+    layers = dict(network.named_children())
+    assert sum(layer.startswith("dense") for layer in layers) == dense_layers
+    decision = layers[f"dense_{dense_layers}"]
+    assert isinstance(decision, nn.Linear)
+    assert decision.out_features == classes
+    assert ("softmax" in layers) is head
+
+
+def test_fewer_filters_halves_every_layer_and_the_parameters(params: Params) -> None:
+    full, half = (params.networks[name] for name in ("experiment0", "fewer_filters"))
+    assert [2 * filters for filters in half.filters] == full.filters
+    counts = [parameter_count(build_network(spec, 128, seed=0)) for spec in (full, half)]
+    assert counts[1] / counts[0] == pytest.approx(0.5, abs=0.01)
+
+
+def test_weights_are_glorot_uniform_and_biases_zero(params: Params) -> None:
+    network = build_network(params.networks["experiment0"], 128, seed=0)
+    for name, layer in network.named_children():
+        if not isinstance(layer, nn.Conv2d | nn.Linear):
+            continue
+        field = layer.weight[0, 0].numel() if layer.weight.ndim == 4 else 1
+        bound = (6 / ((layer.weight.shape[0] + layer.weight.shape[1]) * field)) ** 0.5
+        assert layer.weight.abs().max() <= bound, name
+        assert layer.weight.abs().max() > 0.9 * bound, name
+        assert not layer.bias.any(), name  # type: ignore[union-attr]
+
+
+def test_the_head_is_a_softmax_over_the_logits(spec: NetworkParams) -> None:
+    network = build_network(spec, 32, seed=0).eval()
+    images = to_input(toy_faces(5).images)
+    torch.testing.assert_close(network(images), network.logits(images).softmax(dim=1))
+    linear = spec.model_copy(update={"head": "linear", "loss": "mean_squared_error"})
+    network = build_network(linear, 32, seed=0).eval()
+    torch.testing.assert_close(network(images), network.logits(images))
+
+
+def test_layers_compute_what_their_names_say(spec: NetworkParams) -> None:
+    network = build_network(spec, 32, seed=0).eval()
+    layers = dict(network.named_children())
+    images = to_input(toy_faces(3).images)
+    state = network.state_dict()
+    after = nn.functional.conv2d(images, state["conv2d_1.weight"], state["conv2d_1.bias"]).clamp(0)
+    torch.testing.assert_close(layers["conv2d_1"](images), after)
+    flat = torch.randn(3, state["dense_1.weight"].shape[1])
+    after = (flat @ state["dense_1.weight"].T + state["dense_1.bias"]).clamp(0)
+    torch.testing.assert_close(layers["dense_1"](flat), after)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(spec: NetworkParams) -> None:
+    first, again, other = (build_network(spec, 32, seed=seed) for seed in (1, 1, 2))
+    weights = [network.state_dict()["dense_1.weight"] for network in (first, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_images_too_small_are_refused(spec: NetworkParams) -> None:
+    with pytest.raises(InputError, match="16 pixels are too small for 5 convolutions"):
+        build_network(spec.model_copy(update={"filters": [4] * 5}), 16, seed=0)
+
+
+def test_a_saved_network_comes_back_with_spec_and_preprocessing(
+    tmp_path: Path, spec: NetworkParams, params: Params
+) -> None:
+    crop = params.crop.model_copy(update={"size": 32})
+    network = build_network(spec, 32, seed=3).eval()
+    for name in ("a.safetensors", "b.safetensors"):
+        save_network(SavedNetwork("tiny", network, crop), tmp_path / name)
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    loaded = load_network(tmp_path / "a.safetensors")
+    assert (loaded.name, loaded.crop, loaded.network.spec) == ("tiny", crop, spec)
+    images = to_input(toy_faces(4).images)
+    assert torch.equal(loaded.network(images), network(images))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a network", b"\x10\0\0\0\0\0\0\0{}              "])
+def test_a_file_that_is_no_network_is_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "x.safetensors"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match="not a HappyMaps network"):
+        load_network(file)
+
+
+def test_a_truncated_network_is_refused(
+    tmp_path: Path, spec: NetworkParams, params: Params
+) -> None:
+    file = tmp_path / "x.safetensors"
+    crop = params.crop.model_copy(update={"size": 32})
+    save_network(SavedNetwork("tiny", build_network(spec, 32, seed=0), crop), file)
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(InputError, match=r"x\.safetensors"):
+        load_network(file)
+    with pytest.raises(InputError, match="dvc repro"):
+        load_network(tmp_path / "missing.safetensors")

@@ -1,0 +1,82 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from happymaps.errors import InputError
+from happymaps.params import Params
+from toys import ROOT
+
+
+def write(folder: Path, change: dict[str, Any]) -> Path:
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for key, value in change.items():
+        section = content
+        *path, last = key.split(".")
+        for part in path:
+            section = section[part]
+        section[last] = value
+    file = folder / "params.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+def test_the_seven_networks_are_there(params: Params) -> None:
+    assert list(params.networks) == [
+        "experiment0", "fewer_filters", "deeper_dense", "wider_dense", "four_class", "no_dense",
+        "linear_output",
+    ]  # fmt: skip
+
+
+def test_params_hold_nothing_that_an_experiment_would_resolve_for_good() -> None:
+    assert "${" not in (ROOT / "params.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("train.epochs", 0, "train.epochs"),
+        ("train.epochs", "1e1", "train.epochs"),
+        ("networks.experiment0.learning_rate", "1e-3x", "networks.experiment0.learning_rate"),
+        ("networks.experiment0.filters", [], "networks.experiment0.filters"),
+        ("networks.experiment0.filters", [16, -1], "networks.experiment0.filters.1"),
+        ("networks.experiment0.head", "sigmoid", "networks.experiment0.head"),
+        ("networks.linear_output.loss", "cross_entropy", "networks.linear_output"),
+        ("networks.experiment0.colour", True, "networks.experiment0.colour"),
+        ("split.test_share", 1.0, "split.test_share"),
+        ("split.fold", 5, "split"),
+        ("crop.size", 8, "crop.size"),
+        ("recordings", [{"subject": "me"}], "recordings.0"),
+        ("recordings", [{"subject": "me", "url": "https://a/b.mp4"}], "sha256"),
+        ("recordings", [{"subject": "../me", "path": "me.mp4"}], "recordings.0.subject"),
+        ("recordings", [{"subject": "me", "path": "a"}, {"subject": "me", "path": "b"}], "once"),
+        ("seeds.network", "resnet", "seeds.network"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_file(
+    tmp_path: Path, key: str, value: object, named: str
+) -> None:
+    file = write(tmp_path, {key: value})
+    with pytest.raises(InputError) as caught:
+        Params.load(file)
+    assert str(file) in str(caught.value)
+    assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "- 1\n", "seed: [", "seed: 0\n"])
+def test_a_file_that_is_no_params_file_is_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(content)
+    with pytest.raises(InputError, match=r"params\.yaml"):
+        Params.load(file)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        Params.load(tmp_path / "params.yaml")
+
+
+def test_an_unknown_network_lists_those_there_are(params: Params) -> None:
+    with pytest.raises(InputError, match="there are experiment0, fewer_filters"):
+        params.network("resnet")

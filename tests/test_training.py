@@ -1,0 +1,161 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from happymaps.networks import Network, build_network
+from happymaps.params import NetworkParams, TrainParams
+from happymaps.training import Epoch, fit, logits_of, loss_of, use_threads
+from toys import ROOT, toy_faces
+
+PARAMS = TrainParams(epochs=4, batch_size=16)
+
+
+def train(
+    spec: NetworkParams,
+    *,
+    seed: int = 0,
+    params: TrainParams = PARAMS,
+    checkpoint: Path | None = None,
+    stop_after: int | None = None,
+) -> tuple[Network, list[Epoch]]:
+    """Train on toy faces; `stop_after` raises from the log, as a kill between epochs would."""
+    history: list[Epoch] = []
+
+    def log(epoch: Epoch) -> None:
+        history.append(epoch)
+        if epoch.number == stop_after:
+            raise KeyboardInterrupt
+
+    network = build_network(spec, 32, seed=seed)
+    use_threads(1)
+    train_part, test_part = toy_faces(96), toy_faces(32, seed=1)
+    fit(network, train_part, test_part, params, seed=seed, log=log, checkpoint=checkpoint)
+    return network, history
+
+
+def same_weights(one: Network, other: Network) -> bool:
+    return all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
+
+
+@pytest.mark.parametrize("target", ["left", "pose"])
+@pytest.mark.parametrize(
+    ("head", "loss"),
+    [("softmax", "cross_entropy"), ("softmax", "mean_squared_error"),
+     ("linear", "mean_squared_error")],
+)  # fmt: skip
+def test_every_head_and_loss_learns_the_toy(
+    spec: NetworkParams, target: str, head: str, loss: str
+) -> None:
+    chosen = {"target": target, "head": head, "loss": loss, "dropout": 0.1, "learning_rate": 0.05}
+    params = TrainParams(epochs=15, batch_size=16)
+    _, history = train(spec.model_copy(update=chosen), params=params)
+    assert history[-1].test_accuracy > 0.95
+    assert history[-1].train_loss < history[0].train_loss
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(spec: NetworkParams) -> None:
+    (first, one), (again, same), (other, _) = (train(spec, seed=seed) for seed in (0, 0, 1))
+    assert same_weights(first, again)
+    assert one == same
+    assert not same_weights(first, other)
+
+
+def test_figures_are_those_of_the_network_at_the_epochs_end(spec: NetworkParams) -> None:
+    network, history = train(spec)
+    test = toy_faces(32, seed=1)
+    logits, labels = logits_of(network, test.images), test.labels(spec)
+    assert history[-1].test_loss == pytest.approx(loss_of(spec, logits, labels).item())
+    assert history[-1].test_accuracy == (logits.argmax(1) == labels).float().mean().item()
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("stop_after", [1, 3])
+def test_an_interrupted_training_ends_with_the_same_bytes(
+    tmp_path: Path, spec: NetworkParams, momentum: float, stop_after: int
+) -> None:
+    spec = spec.model_copy(update={"momentum": momentum})
+    checkpoint = tmp_path / "state" / "a.safetensors"
+    whole, history = train(spec)
+    with pytest.raises(KeyboardInterrupt):
+        train(spec, checkpoint=checkpoint, stop_after=stop_after)
+    assert checkpoint.is_file()
+    resumed, replayed = train(spec, checkpoint=checkpoint)
+    assert same_weights(whole, resumed)
+    assert replayed == history
+    assert not checkpoint.exists()
+
+
+def test_a_resumed_training_does_not_begin_again(tmp_path: Path, spec: NetworkParams) -> None:
+    checkpoint = tmp_path / "a.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        train(spec, checkpoint=checkpoint, stop_after=3)
+    state = load_file(checkpoint)
+    weight = state["dense_1.weight"]
+    assert not torch.equal(weight, build_network(spec, 32, seed=0).state_dict()["dense_1.weight"])
+    with pytest.raises(KeyboardInterrupt):
+        # The log hears of the remembered epochs first: nothing has been trained yet.
+        train(spec, checkpoint=checkpoint, stop_after=1)
+    assert torch.equal(load_file(checkpoint)["dense_1.weight"], weight)
+
+
+@pytest.mark.parametrize("changed", ["learning_rate", "seed", "epochs", "damaged"])
+def test_a_checkpoint_of_another_training_is_not_taken_up(
+    tmp_path: Path, spec: NetworkParams, changed: str
+) -> None:
+    checkpoint = tmp_path / "a.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        train(spec, checkpoint=checkpoint, stop_after=3)
+    seed, params = 0, PARAMS
+    if changed == "learning_rate":
+        spec = spec.model_copy(update={"learning_rate": 0.02})
+    elif changed == "seed":
+        seed = 1
+    elif changed == "epochs":
+        params = TrainParams(epochs=5, batch_size=16)
+    else:
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    network, history = train(spec, seed=seed, params=params, checkpoint=checkpoint)
+    fresh, fresh_history = train(spec, seed=seed, params=params)
+    assert same_weights(network, fresh)
+    assert history == fresh_history
+
+
+def test_a_training_killed_by_the_system_resumes(tmp_path: Path, spec: NetworkParams) -> None:
+    checkpoint = tmp_path / "a.safetensors"
+    code = (
+        "import sys, test_training as t, happymaps.params as p; from pathlib import Path\n"
+        "spec = p.NetworkParams.model_validate_json(sys.argv[1])\n"
+        "params = p.TrainParams(epochs=400, batch_size=16)\n"
+        "t.train(spec, params=params, checkpoint=Path(sys.argv[2]))\n"
+    )
+    command = [sys.executable, "-c", code, spec.model_dump_json(), str(checkpoint)]
+    process = subprocess.Popen(command, cwd=ROOT / "tests", stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert process.returncode == -9
+    epochs = TrainParams(epochs=400, batch_size=16)
+    with pytest.raises(KeyboardInterrupt):
+        train(spec, params=epochs, checkpoint=checkpoint, stop_after=1)
+    assert load_file(checkpoint)  # whole, whatever it was doing when it died
+
+
+def test_loss_by_hand(spec: NetworkParams) -> None:
+    logits, labels = torch.tensor([[0.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 1])
+    expected = (torch.log(torch.tensor(2.0)) + torch.log(1 + torch.exp(torch.tensor(-2.0)))) / 2
+    assert loss_of(spec, logits, labels) == pytest.approx(expected.item())
+    linear = spec.model_copy(update={"head": "linear", "loss": "mean_squared_error"})
+    assert loss_of(linear, logits, labels).item() == pytest.approx((1 + 0 + 0 + 1) / 4)
+    squared = spec.model_copy(update={"loss": "mean_squared_error"})
+    confident = torch.tensor([[0.5, -0.5], [0.0, 2.0]]).softmax(1)
+    wanted = ((confident - torch.eye(2)) ** 2).mean().item()
+    assert loss_of(squared, torch.tensor([[0.5, -0.5], [0.0, 2.0]]), labels).item() == (
+        pytest.approx(wanted)
+    )
