@@ -1,9 +1,10 @@
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from numpy.typing import NDArray
 
 from happymaps.datasets import load_faces, load_part, to_input
 from happymaps.errors import InputError
@@ -11,12 +12,14 @@ from happymaps.params import NetworkParams
 from toys import toy_faces
 
 
+def bright(*values: int) -> NDArray[np.uint8]:
+    return np.full((len(values), 16, 16), np.array(values)[:, None, None], np.uint8)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Four images, the third without truth; image N is N*10 bright."""
-    (tmp_path / "images").mkdir()
-    for number in range(4):
-        Image.new("L", (16, 16), number * 10).save(tmp_path / "images" / f"{number:06d}.png")
+    np.save(tmp_path / "images.npy", bright(0, 10, 20, 30))
     (tmp_path / "truth.csv").write_text(
         "image,left,pose,subject\n000000.png,1,left,ann\n000001.png,0,up,ann\n"
         "000002.png,,,bob\n000003.png,0,right,bob\n"
@@ -61,9 +64,11 @@ def test_input_is_scaled_to_one() -> None:
     [
         (lambda f: (f / "truth.csv").unlink(), "truth.csv"),
         (lambda f: (f / "truth.csv").write_text("image,pose\n"), "columns"),
-        (lambda f: (f / "images/000003.png").unlink(), "000003.png"),
-        (lambda f: (f / "images/000003.png").write_bytes(b"\x89PNG\r\n\x1a\nrest"), "000003.png"),
-        (lambda f: Image.new("L", (8, 8)).save(f / "images/000003.png"), "different sizes"),
+        (lambda f: (f / "images.npy").unlink(), r"images\.npy: cannot be read"),
+        (lambda f: (f / "images.npy").write_bytes(b"\x93NUMPY"), r"images\.npy: cannot be read"),
+        (lambda f: np.save(f / "images.npy", np.array([None])), r"images\.npy: cannot be read"),
+        (lambda f: np.save(f / "images.npy", bright(1, 2, 3)), r"should be \(4, H, W\) uint8"),
+        (lambda f: np.save(f / "images.npy", np.zeros((4, 8, 8))), "float64, should be"),
         (lambda f: (f / "split.csv").write_text("image,part\n000000.png,test\n"), "000001.png"),
         (
             lambda f: pd.read_csv(f / "split.csv").assign(part="test").to_csv(f / "split.csv"),

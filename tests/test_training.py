@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from happymaps import training
 from happymaps.networks import Network, build_network
 from happymaps.params import NetworkParams, TrainParams
 from happymaps.training import Epoch, fit, logits_of, loss_of, use_threads
@@ -63,6 +64,19 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(spec: NetworkPa
     assert same_weights(first, again)
     assert one == same
     assert not same_weights(first, other)
+
+
+def test_a_batch_in_parts_learns_what_the_whole_batch_teaches(
+    spec: NetworkParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec.model_copy(update={"dropout": 0.0})
+    params = TrainParams(epochs=2, batch_size=40)  # 96 images: 40, 40 and 16
+    networks = []
+    for part in (7, 1000):
+        monkeypatch.setattr(training, "_CPU_PART", part)
+        networks.append(train(spec, params=params)[0])
+    for one, other in zip(*(network.state_dict().values() for network in networks), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_figures_are_those_of_the_network_at_the_epochs_end(spec: NetworkParams) -> None:

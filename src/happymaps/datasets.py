@@ -7,8 +7,6 @@ from typing import Self
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from happymaps.errors import InputError
@@ -47,26 +45,25 @@ def load_faces(folder: Path) -> Faces:
     """Load the labelled images of a processed set; frames without truth are left out.
 
     Args:
-        folder: holds `truth.csv` and `images/NNNNNN.png`, grey and all of one size.
+        folder: holds `truth.csv` and `images.npy`, (N, H, W) uint8, row N for image N.
 
     Raises:
-        InputError: when truth or images are missing, damaged or of different sizes.
+        InputError: when truth or images are missing, damaged, or not of the same number.
     """
     truth = read_truth(folder / "truth.csv")
-    labelled = truth[truth["pose"].notna()].reset_index(drop=True).astype({"left": np.int64})
-    images = [_read_grey(folder / "images" / name) for name in labelled["image"]]
-    if len({image.shape for image in images}) > 1:
-        raise InputError(f"{folder / 'images'}: images have different sizes")
-    stacked = np.stack(images) if images else np.zeros((0, 1, 1), np.uint8)
-    return Faces(torch.from_numpy(stacked).unsqueeze(1), labelled)
-
-
-def _read_grey(path: Path) -> NDArray[np.uint8]:
+    file = folder / "images.npy"
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("L"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read as an image ({error})") from error
+        images = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read ({error}); run the crop stage again") from error
+    if images.ndim != 3 or images.dtype != np.uint8 or len(images) != len(truth):
+        raise InputError(
+            f"{file}: {images.shape} {images.dtype}, should be ({len(truth)}, H, W) uint8"
+            " to fit truth.csv; run the crop stage again"
+        )
+    rows = np.flatnonzero(truth["pose"].notna())
+    labelled = truth.iloc[rows].reset_index(drop=True).astype({"left": np.int64})
+    return Faces(torch.from_numpy(images[rows]).unsqueeze(1), labelled)
 
 
 def load_part(folder: Path, split: Path, part: str) -> Faces:

@@ -70,7 +70,7 @@ def prepare(project: Path, folder: Path, *, people: int) -> None:
     shutil.copytree(folder / "data/sample/annotations", folder / "data/annotations")
     params = folder / "params.yaml"
     params.write_text(yaml.safe_dump(_with_cast(params, folder), sort_keys=False))
-    _draw_cast_sheet(folder)
+    draw_cast_sheet(folder / "data/sample/cmu_faces", folder / "plots/cast.png")
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -97,8 +97,8 @@ def _with_cast(params: Path, folder: Path) -> dict[str, Any]:
     return content
 
 
-def _draw_cast_sheet(folder: Path) -> None:
-    faces = folder / "data/sample/cmu_faces"
+def draw_cast_sheet(faces: Path, sheet: Path) -> None:
+    """Draw everybody of a cast in all poses, with and without sunglasses."""
     looks = [(pose, eyes) for pose in POSES for eyes in ("open", "sunglasses")]
     rows = []
     for number, user in enumerate(sorted(path.name for path in faces.iterdir())):
@@ -108,7 +108,7 @@ def _draw_cast_sheet(folder: Path) -> None:
         ]
         captions = [file.stem.removeprefix(f"{user}_").replace("_", " ") for file in shown]
         rows.append(Row(user, [read_grey(file) for file in shown], captions))
-    draw_sheet(folder / "plots/cast.png", "The drawn cast", rows, len(looks))
+    draw_sheet(sheet, "The drawn cast", rows, len(looks))
 
 
 def _one_picture(folder: Path, pose: Pose, eyes: str, number: int) -> Path:

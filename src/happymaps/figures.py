@@ -1,6 +1,6 @@
 """Every matplotlib sheet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,9 +41,7 @@ def draw_sheet(path: Path, title: str, rows: Sequence[Row], columns: int) -> Non
     for row in rows:
         _draw_row(figure, row, top)
         top -= _height(row)
-    with replacing(path) as draft:
-        # Matplotlib signs its pictures with its version: other bytes after every update.
-        figure.savefig(draft, format="png", metadata={"Software": None})
+    _save(figure, path)
 
 
 def _height(row: Row) -> float:
@@ -61,3 +59,36 @@ def _draw_row(figure: Figure, row: Row, top: float) -> None:
         axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes.set_title(caption, fontsize=7, pad=2)
         axes.axis("off")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A named line: what was measured (0 to 1) after each epoch."""
+
+    name: str
+    epochs: Sequence[int]
+    values: Sequence[float]
+
+
+def draw_curves(path: Path, panels: Mapping[str, Sequence[Curve]], columns: int = 4) -> None:
+    """Draw learning curves, a panel a network, as one PNG; all panels share their axes."""
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3 * columns, 2.4 * rows), dpi=_DPI, layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axes in grid.flat[len(panels) :]:
+        axes.remove()
+    for axes, (title, curves) in zip(grid.flat, panels.items(), strict=False):
+        for curve in curves:
+            axes.plot(curve.epochs, curve.values, marker=".", label=curve.name)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+    grid[0, 0].set_ylabel("accuracy")
+    grid[0, 0].legend()
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with replacing(path) as draft:
+        # Matplotlib signs its pictures with its version: other bytes after every update.
+        figure.savefig(draft, format="png", metadata={"Software": None})

@@ -13,8 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from projects import NETWORKS, Project
 
@@ -70,6 +72,10 @@ def test_row_n_of_the_truth_belongs_to_image_n(project: Project) -> None:
         truth = pd.read_csv(folder / "truth.csv", dtype=str)
         images = sorted(path.name for path in (folder / "images").iterdir())
         assert truth["image"].tolist() == images == [f"{n:06d}.png" for n in range(len(images))]
+        packed = np.load(folder / "images.npy")
+        for number in range(0, len(images), 17):
+            with Image.open(folder / "images" / images[number]) as image:
+                assert np.array_equal(np.asarray(image), packed[number])
 
 
 def test_truth_of_the_recordings_is_that_of_the_drawing(project: Project) -> None:

@@ -92,11 +92,7 @@ def iter_members(source: Path, limits: Limits | None = None) -> Iterator[tuple[s
     if source.is_dir():
         yield from _folder_members(source, budget)
     elif source.is_file():
-        try:
-            with source.open("rb") as file:
-                yield from _archive_members(file, str(source), budget, depth=1)
-        except _DAMAGED as error:
-            raise InputError(f"{source}: damaged or truncated ({error}); fetch it again") from error
+        yield from _opened_members(source, budget)
     else:
         raise InputError(f"{source}: no such file or folder")
 
@@ -105,15 +101,19 @@ def _folder_members(folder: Path, budget: _Budget) -> Iterator[tuple[str, bytes]
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
         if _is_archive_name(name):
-            try:
-                with path.open("rb") as file:
-                    yield from _archive_members(file, str(path), budget, depth=1)
-            except _DAMAGED as error:
-                raise InputError(f"{path}: damaged or truncated ({error})") from error
+            yield from _opened_members(path, budget)
         else:
             budget.count()
             with path.open("rb") as file:
                 yield name, budget.read(file)
+
+
+def _opened_members(archive: Path, budget: _Budget) -> Iterator[tuple[str, bytes]]:
+    try:
+        with archive.open("rb") as file:
+            yield from _archive_members(file, str(archive), budget, depth=1)
+    except _DAMAGED as error:
+        raise InputError(f"{archive}: damaged or truncated ({error}); fetch it again") from error
 
 
 def _archive_members(

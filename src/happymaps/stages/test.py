@@ -32,8 +32,11 @@ def main() -> None:
         metrics[set_name] = scores(network.spec, logits, faces)
         tables[set_name] = predictions(network.spec, logits, faces)
     write_json(METRICS / "test" / f"{name}.json", metrics)
-    _write_csv(pd.concat(tables, names=["set"]).reset_index("set"), PREDICTIONS / f"{name}.csv")
-    _write_plot_data(name, tables)
+    table = pd.concat(tables, names=["set"]).reset_index("set")
+    _write_csv(table, PREDICTIONS / f"{name}.csv")
+    is_cmu = table["set"] == "cmu_test"
+    _write_plot_data(PLOTS / "test" / name, "cmu_test", table[is_cmu])
+    _write_plot_data(PLOTS / "test" / name, "recordings", table[~is_cmu])
     for error, wrong_answer in (("false positives", True), ("false negatives", False)):
         rows = [
             _examples(set_name, error, wrong_answer, sets[set_name], tables[set_name], params)
@@ -52,12 +55,9 @@ def _test_sets(params: Params) -> dict[str, Faces]:
     return {"cmu_test": load_part(PROCESSED / "cmu_faces", SPLIT, "test"), **subjects}
 
 
-def _write_plot_data(network: str, tables: dict[str, pd.DataFrame]) -> None:
-    recordings = [table for set_name, table in tables.items() if set_name != "cmu_test"]
-    folder = PLOTS / "test" / network
-    for group, table in (("cmu_test", tables["cmu_test"]), ("recordings", pd.concat(recordings))):
-        _write_csv(table[["actual", "predicted"]], folder / f"confusion_{group}.csv")
-        _write_csv(left_roc(table), folder / f"roc_{group}.csv")
+def _write_plot_data(folder: Path, group: str, table: pd.DataFrame) -> None:
+    _write_csv(table[["actual", "predicted"]], folder / f"confusion_{group}.csv")
+    _write_csv(left_roc(table), folder / f"roc_{group}.csv")
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:

@@ -1,0 +1,39 @@
+"""Draw the README's pictures: the cast, and the learning curves of the committed results."""
+
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from happymaps.demo import draw_cast_sheet
+from happymaps.figures import Curve, draw_curves
+from happymaps.sources.sample import draw_cast
+
+DOCS = Path(__file__).parent
+PROJECT = DOCS.parent
+PEOPLE = 5
+
+
+def main() -> None:
+    """Write docs/cast.png and docs/curves.png."""
+    with tempfile.TemporaryDirectory() as folder:
+        cast = draw_cast(Path(folder) / "cast", people=PEOPLE)
+        draw_cast_sheet(cast.destination / "cmu_faces", DOCS / "cast.png")
+    networks = yaml.safe_load((PROJECT / "params.yaml").read_text())["networks"]
+    draw_curves(DOCS / "curves.png", {name: _curves(name) for name in networks})
+
+
+def _curves(network: str) -> list[Curve]:
+    folder = PROJECT / "plots/train" / network / "plots/metrics"
+    tables = {part: pd.read_csv(folder / part / "accuracy.tsv", sep="\t") for part in PARTS}
+    return [
+        Curve(part, table["step"].tolist(), table["accuracy"].tolist())
+        for part, table in tables.items()
+    ]
+
+
+PARTS = ("train", "test")
+
+if __name__ == "__main__":
+    main()
