@@ -21,7 +21,7 @@ demo: install ## the whole pipeline on a drawn cast, in the folder demo/
 	happymaps demo demo
 
 reproduce: install ## the real thing: dvc repro on CMU Faces and the recordings
-	dvc repro
+	dvc repro dvc.yaml studies/seeds/dvc.yaml
 
 test: install ## the whole test suite
 	python -m pytest

@@ -1,12 +1,16 @@
 import json
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 
+from happymaps import evaluation
 from happymaps.datasets import Faces
-from happymaps.evaluation import answers, left_roc, predictions, scores
+from happymaps.evaluation import answers, left_roc, predictions
+from happymaps.networks import build_network
 from happymaps.params import NetworkParams
+from happymaps.training import logits_of
 from toys import toy_faces
 
 
@@ -19,6 +23,10 @@ def faces_with(poses: list[str]) -> Faces:
 def logits_for(spec: NetworkParams, said: list[str], sure: float = 4.0) -> torch.Tensor:
     rows = [[sure if name == answer else 0.0 for name in spec.classes] for answer in said]
     return torch.tensor(rows)
+
+
+def scores(spec: NetworkParams, logits: torch.Tensor, faces: Faces) -> dict[str, Any]:
+    return evaluation.scores(spec, logits, faces, predictions(spec, logits, faces))
 
 
 def test_left_or_not_by_hand(spec: NetworkParams) -> None:
@@ -67,10 +75,14 @@ def test_a_person_who_never_turns_left(spec: NetworkParams, target: str) -> None
     assert (found["false_positives"], found["false_negatives"]) == (1, 0)
 
 
-def test_no_labelled_image_gives_no_figure(spec: NetworkParams) -> None:
+@pytest.mark.parametrize("target", ["left", "pose"])
+def test_no_labelled_image_gives_no_figure(spec: NetworkParams, target: str) -> None:
+    spec = spec.model_copy(update={"target": target})
     faces = faces_with([])
-    assert scores(spec, torch.zeros(0, 2), faces) == {"images": 0}
-    assert predictions(spec, torch.zeros(0, 2), faces).empty
+    logits = logits_of(build_network(spec, 32, seed=0), faces.images)
+    assert logits.shape == (0, len(spec.classes))
+    assert scores(spec, logits, faces) == {"images": 0}
+    assert predictions(spec, logits, faces).empty
 
 
 def test_figures_can_be_written_as_json(spec: NetworkParams) -> None:
@@ -103,9 +115,8 @@ def test_roc_by_hand() -> None:
         {"pose": ["left", "up", "left", "right"], "left_score": [0.9, 0.8, 0.7, 0.1]}
     )
     curve = left_roc(table)
-    assert curve["tpr"].tolist() == [0.5, 0.5, 1, 1]
-    assert curve["fpr"].tolist() == [0, 0.5, 0.5, 1]
-    assert curve["threshold"].tolist() == [0.9, 0.8, 0.7, 0.1]
+    assert curve["tpr"].tolist() == [0, 0.5, 0.5, 1, 1]
+    assert curve["fpr"].tolist() == [0, 0, 0.5, 0.5, 1]
 
 
 @pytest.mark.parametrize("poses", [["up", "right"], ["left", "left"], []])

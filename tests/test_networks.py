@@ -13,7 +13,7 @@ from happymaps.networks import (
     parameter_count,
     save_network,
 )
-from happymaps.params import NetworkParams, Params
+from happymaps.params import NetworkParams, Params, TrainingCropParams
 from toys import toy_faces
 
 
@@ -102,9 +102,9 @@ def test_images_too_small_are_refused(spec: NetworkParams) -> None:
 
 
 def test_a_saved_network_comes_back_with_spec_and_preprocessing(
-    tmp_path: Path, spec: NetworkParams, params: Params
+    tmp_path: Path, spec: NetworkParams
 ) -> None:
-    crop = params.crop.model_copy(update={"size": 32})
+    crop = TrainingCropParams(size=32, resample="area", cmu_faces="stretch")
     network = build_network(spec, 32, seed=3).eval()
     for name in ("a.safetensors", "b.safetensors"):
         save_network(SavedNetwork("tiny", network, crop), tmp_path / name)
@@ -123,11 +123,9 @@ def test_a_file_that_is_no_network_is_refused(tmp_path: Path, content: bytes) ->
         load_network(file)
 
 
-def test_a_truncated_network_is_refused(
-    tmp_path: Path, spec: NetworkParams, params: Params
-) -> None:
+def test_a_truncated_network_is_refused(tmp_path: Path, spec: NetworkParams) -> None:
     file = tmp_path / "x.safetensors"
-    crop = params.crop.model_copy(update={"size": 32})
+    crop = TrainingCropParams(size=32, resample="area", cmu_faces="stretch")
     save_network(SavedNetwork("tiny", build_network(spec, 32, seed=0), crop), file)
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(InputError, match=r"x\.safetensors"):

@@ -51,7 +51,8 @@ def test_params_hold_nothing_that_an_experiment_would_resolve_for_good() -> None
         ("recordings", [{"subject": "me", "url": "https://a/b.mp4"}], "sha256"),
         ("recordings", [{"subject": "../me", "path": "me.mp4"}], "recordings.0.subject"),
         ("recordings", [{"subject": "me", "path": "a"}, {"subject": "me", "path": "b"}], "once"),
-        ("seeds.network", "resnet", "seeds.network"),
+        ("recordings", [{"subject": "cmu_test", "path": "a"}], "metrics' own"),
+        ("seeds.runs", 1, "seeds.runs"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_file(

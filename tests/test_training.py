@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 import time
@@ -5,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from happymaps import training
+from happymaps.errors import InputError
 from happymaps.networks import Network, build_network
 from happymaps.params import NetworkParams, TrainParams
 from happymaps.training import Epoch, fit, logits_of, loss_of, use_threads
@@ -101,7 +104,6 @@ def test_an_interrupted_training_ends_with_the_same_bytes(
     resumed, replayed = train(spec, checkpoint=checkpoint)
     assert same_weights(whole, resumed)
     assert replayed == history
-    assert not checkpoint.exists()
 
 
 def test_a_resumed_training_does_not_begin_again(tmp_path: Path, spec: NetworkParams) -> None:
@@ -117,9 +119,9 @@ def test_a_resumed_training_does_not_begin_again(tmp_path: Path, spec: NetworkPa
     assert torch.equal(load_file(checkpoint)["dense_1.weight"], weight)
 
 
-@pytest.mark.parametrize("changed", ["learning_rate", "seed", "epochs", "damaged"])
+@pytest.mark.parametrize("changed", ["learning_rate", "seed", "epochs", "damaged", "code"])
 def test_a_checkpoint_of_another_training_is_not_taken_up(
-    tmp_path: Path, spec: NetworkParams, changed: str
+    tmp_path: Path, spec: NetworkParams, changed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = tmp_path / "a.safetensors"
     with pytest.raises(KeyboardInterrupt):
@@ -131,6 +133,10 @@ def test_a_checkpoint_of_another_training_is_not_taken_up(
         seed = 1
     elif changed == "epochs":
         params = TrainParams(epochs=5, batch_size=16)
+    elif changed == "code":
+        (tmp_path / "edited.py").write_text("# another training loop")
+        monkeypatch.setattr(training, "__file__", str(tmp_path / "edited.py"))
+        monkeypatch.setattr(training, "_CPU_PART", 5)  # what the edit changed
     else:
         checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     network, history = train(spec, seed=seed, params=params, checkpoint=checkpoint)
@@ -139,26 +145,45 @@ def test_a_checkpoint_of_another_training_is_not_taken_up(
     assert history == fresh_history
 
 
-def test_a_training_killed_by_the_system_resumes(tmp_path: Path, spec: NetworkParams) -> None:
+def test_a_training_killed_by_the_system_ends_with_the_same_bytes(
+    tmp_path: Path, spec: NetworkParams
+) -> None:
     checkpoint = tmp_path / "a.safetensors"
     code = (
         "import sys, test_training as t, happymaps.params as p; from pathlib import Path\n"
         "spec = p.NetworkParams.model_validate_json(sys.argv[1])\n"
-        "params = p.TrainParams(epochs=400, batch_size=16)\n"
+        "params = p.TrainParams(epochs=60, batch_size=16)\n"
         "t.train(spec, params=params, checkpoint=Path(sys.argv[2]))\n"
     )
     command = [sys.executable, "-c", code, spec.model_dump_json(), str(checkpoint)]
     process = subprocess.Popen(command, cwd=ROOT / "tests", stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not checkpoint.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+        time.sleep(0.01)
     process.kill()
-    process.wait()
-    assert process.returncode == -9
-    epochs = TrainParams(epochs=400, batch_size=16)
-    with pytest.raises(KeyboardInterrupt):
-        train(spec, params=epochs, checkpoint=checkpoint, stop_after=1)
-    assert load_file(checkpoint)  # whole, whatever it was doing when it died
+    assert process.wait() == -9, "ended before it could be killed"
+    with safe_open(checkpoint, framework="pt") as file:
+        remembered = len(json.loads(file.metadata()["happymaps"])["history"])
+    assert 0 < remembered < 60
+    params = TrainParams(epochs=60, batch_size=16)
+    resumed, history = train(spec, params=params, checkpoint=checkpoint)
+    whole, whole_history = train(spec, params=params)
+    assert same_weights(resumed, whole)
+    assert history == whole_history
+
+
+def test_a_finished_training_is_not_trained_again(tmp_path: Path, spec: NetworkParams) -> None:
+    checkpoint = tmp_path / "a.safetensors"
+    train(spec, checkpoint=checkpoint)
+    before = checkpoint.stat().st_mtime_ns
+    train(spec, checkpoint=checkpoint)
+    assert checkpoint.stat().st_mtime_ns == before
+
+
+def test_a_training_that_diverges_says_so(spec: NetworkParams) -> None:
+    wild = {"head": "linear", "loss": "mean_squared_error", "learning_rate": 1e9}
+    with pytest.raises(InputError, match="training diverged; lower learning_rate"):
+        train(spec.model_copy(update=wild))
 
 
 def test_loss_by_hand(spec: NetworkParams) -> None:

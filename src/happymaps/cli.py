@@ -12,9 +12,10 @@ from happymaps.errors import InputError, exit_on_error
 _PREDICT_HELP = """\
 Class and confidence for pictures, folders and videos, as CSV on standard output.
 
-Every file goes through the preprocessing that the network was trained with, which its file
-remembers: a file named by the grammar of the CMU Face Images is cropped as those are, everything
-else as the recordings are. `frame` (from 0) and `time` (seconds) stay empty for pictures.
+Type it in the project's folder. Every file goes through the pipeline's own preprocessing: a file
+named by the grammar of the CMU Face Images is cropped as those were for the network's training,
+everything else as `crop.recordings` in params.yaml says. `frame` (from 0) and `time` (seconds)
+stay empty for pictures.
 `confidence` is the output of the winning neuron: a probability, but for a network with a linear
 head, whose output is cut off at 0 and 1. "left" is the left of the person in the picture."""
 
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         "folder", nargs="?", type=Path, default=Path("demo"), help="made anew (default: demo)"
     )
     demo.add_argument(
-        "--people", type=int, default=5, help="size of the cast, 2 to 20 (default: 5)"
+        "--people", type=int, default=6, help="size of the cast, 2 to 20 (default: 6)"
     )
     demo.set_defaults(run=_demo)
     return parser
@@ -70,9 +71,11 @@ def _predict(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from happymaps.networks import load_network
+    from happymaps.params import Params
     from happymaps.prediction import Picture, media_files, predict, read_pictures
 
     saved = load_network(_network_file(arguments.network))
+    crop_params = Params.load().crop
     failures: list[InputError] = []
 
     def pictures() -> Iterator[Picture]:
@@ -92,7 +95,8 @@ def _predict(arguments: argparse.Namespace) -> None:
     writer.writerow(["path", "frame", "time", "prediction", "confidence"])
     try:
         # On a terminal only: a bar between the rows of a pipe's log helps nobody.
-        for answer in tqdm(predict(saved, pictures()), unit="image", disable=None):
+        answers = predict(saved, crop_params, pictures())
+        for answer in tqdm(answers, unit="image", disable=None):
             time = "" if answer.time is None else f"{answer.time:g}"
             row = (answer.path, answer.frame, time, answer.prediction, f"{answer.confidence:.4f}")
             writer.writerow(row)

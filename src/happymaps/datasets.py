@@ -38,7 +38,8 @@ class Faces:
         """(N,) int64: for each image the number of the class that a network should answer."""
         if spec.target == "left":
             return torch.tensor(self.truth["left"].to_numpy(dtype=np.int64))
-        return torch.tensor([POSES.index(pose) for pose in self.truth["pose"]])
+        numbers = [POSES.index(pose) for pose in self.truth["pose"]]
+        return torch.tensor(numbers, dtype=torch.int64)
 
 
 def load_faces(folder: Path) -> Faces:
@@ -53,8 +54,8 @@ def load_faces(folder: Path) -> Faces:
     truth = read_truth(folder / "truth.csv")
     file = folder / "images.npy"
     try:
-        images = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+        images = np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+    except (OSError, EOFError, TypeError, ValueError) as error:
         raise InputError(f"{file}: cannot be read ({error}); run the crop stage again") from error
     if images.ndim != 3 or images.dtype != np.uint8 or len(images) != len(truth):
         raise InputError(

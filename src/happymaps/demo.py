@@ -15,7 +15,7 @@ from happymaps.errors import InputError
 from happymaps.figures import Row, draw_sheet
 from happymaps.images.decode import read_grey
 from happymaps.params import POSES, Pose
-from happymaps.sources.sample import draw_cast
+from happymaps.sources.sample import USERS, draw_cast
 
 _COPIED = (
     "dvc.yaml",
@@ -40,11 +40,9 @@ def run_demo(project: Path, folder: Path, *, people: int) -> None:
         InputError: not called in a project, `folder` taken, people out of range, or a failed run.
     """
     prepare(project, folder, people=people)
-    # The stages call `python`: it has to be the one that runs this, with the copy's modules.
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        "PYTHONPATH": str((folder / "src").resolve()),
-    }
+    # The stages call `python`: it has to be the one that runs this.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = os.environ | {"PATH": path}
     for command in (["init", "--quiet", "--no-scm", "--force"], ["repro"]):
         done = subprocess.run([sys.executable, "-m", "dvc", *command], cwd=folder, env=environment)
         if done.returncode != 0:
@@ -58,15 +56,14 @@ def prepare(project: Path, folder: Path, *, people: int) -> None:
         raise InputError(f"{project}: no dvc.yaml here; type this in the project's folder")
     if folder.exists() and not (folder / _MARK).is_file():
         raise InputError(f"{folder}: exists and is no earlier demo; name another folder")
+    if not 2 <= people <= len(USERS):
+        raise InputError(f"a cast has between 2 and {len(USERS)} people, not {people}")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / _MARK).touch()
     for name in _COPIED:
         _copy(project / name, folder / name)
-    try:
-        draw_cast(folder / "data" / "sample", people=people)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    draw_cast(folder / "data" / "sample", people=people)
     shutil.copytree(folder / "data/sample/annotations", folder / "data/annotations")
     params = folder / "params.yaml"
     params.write_text(yaml.safe_dump(_with_cast(params, folder), sort_keys=False))
@@ -92,8 +89,6 @@ def _with_cast(params: Path, folder: Path) -> dict[str, Any]:
         {"subject": video.stem, "path": video.relative_to(folder).as_posix()}
         for video in sorted((folder / "data/sample/recordings").iterdir())
     ]
-    # Two runs show what the stage does; five would be half of the demo's time.
-    content["seeds"]["runs"] = 2
     return content
 
 

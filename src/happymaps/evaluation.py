@@ -8,6 +8,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, recall_score, roc_
 from torch import Tensor
 
 from happymaps.datasets import Faces
+from happymaps.networks import apply_head
 from happymaps.params import NetworkParams
 from happymaps.training import loss_of
 
@@ -25,7 +26,7 @@ def predictions(spec: NetworkParams, logits: Tensor, faces: Faces) -> pd.DataFra
         `predicted` are class names, `confidence` as in `answers`, `left_score` the output of the
         decision layer's neuron for "left".
     """
-    outputs = head_outputs(spec, logits)
+    outputs = apply_head(spec, logits)
     names = np.array(spec.classes)
     predicted, confidence = answers(spec, logits)
     return pd.DataFrame(
@@ -41,23 +42,20 @@ def predictions(spec: NetworkParams, logits: Tensor, faces: Faces) -> pd.DataFra
     )
 
 
-def head_outputs(spec: NetworkParams, logits: Tensor) -> Tensor:
-    """(N, classes) after the head: probabilities for softmax, unbounded numbers for linear."""
-    return logits.softmax(dim=1) if spec.head == "softmax" else logits
-
-
 def answers(spec: NetworkParams, logits: Tensor) -> tuple[list[str], list[float]]:
     """Each image's class name and confidence.
 
     The confidence is the winning neuron's output: a probability after softmax. A linear head was
     taught to give 1 for its class and may overshoot, so there it is cut off at 0 and 1.
     """
-    best = head_outputs(spec, logits).max(dim=1)
+    best = apply_head(spec, logits).max(dim=1)
     names = [spec.classes[index] for index in best.indices.tolist()]
     return names, best.values.double().clamp(0, 1).tolist()
 
 
-def scores(spec: NetworkParams, logits: Tensor, faces: Faces) -> dict[str, Any]:
+def scores(
+    spec: NetworkParams, logits: Tensor, faces: Faces, table: pd.DataFrame
+) -> dict[str, Any]:
     """The figures of one test set.
 
     `loss` is the network's own, `accuracy` and `balanced_accuracy` (the mean of the recalls of the
@@ -66,12 +64,17 @@ def scores(spec: NetworkParams, logits: Tensor, faces: Faces) -> dict[str, Any]:
     would have: for a network of four poses too, as a left-or-not question, to which `left_accuracy`
     is the network's answer.
 
+    Args:
+        spec: the network's.
+        logits: (N, classes), what the network gave for `faces`, before its head.
+        faces: the N images.
+        table: their `predictions`.
+
     Returns:
         Only `images: 0` for a set without labelled images.
     """
     if not len(faces):
         return {"images": 0}
-    table = predictions(spec, logits, faces)
     labels = faces.labels(spec)
     left, said_left = (table[column] == "left" for column in ("pose", "predicted"))
     tn, fp, fn, tp = confusion_matrix(left, said_left, labels=[False, True]).ravel().tolist()
@@ -94,13 +97,12 @@ def scores(spec: NetworkParams, logits: Tensor, faces: Faces) -> dict[str, Any]:
 
 
 def left_roc(table: pd.DataFrame) -> pd.DataFrame:
-    """The ROC curve of "left" against the rest: columns `threshold,fpr,tpr`.
+    """The ROC curve of "left" against the rest: columns `fpr,tpr`.
 
     Empty where a set has no left turn or nothing else: then there is no such curve.
     """
     left = table["pose"] == "left"
     if left.nunique() < 2:
-        return pd.DataFrame({"threshold": [], "fpr": [], "tpr": []})
-    fpr, tpr, thresholds = roc_curve(left, table["left_score"], drop_intermediate=True)
-    # scikit-learn opens the curve at an infinite threshold, which JSON and Vega cannot hold.
-    return pd.DataFrame({"threshold": thresholds, "fpr": fpr, "tpr": tpr}).iloc[1:]
+        return pd.DataFrame({"fpr": [], "tpr": []})
+    fpr, tpr, _ = roc_curve(left, table["left_score"], drop_intermediate=True)
+    return pd.DataFrame({"fpr": fpr, "tpr": tpr})

@@ -15,11 +15,13 @@ def replacing(target: Path) -> Iterator[Path]:
     """Give a path beside `target` to write to; it takes `target`'s place when the block ends well.
 
     The body creates a file or a folder there. After an exception, whatever stood at `target`
-    before is untouched and the unfinished output is removed; what a killed process leaves in the
-    hidden folder `.<name>.draft`, the next one clears away.
+    before is untouched and the unfinished output is removed; what a killed process leaves in a
+    hidden folder `.<name>.<number>.draft`, the next one clears away.
     """
-    workshop = target.parent / f".{target.name}.draft"
-    shutil.rmtree(workshop, ignore_errors=True)
+    for litter in target.parent.glob(f".{target.name}.*.draft"):
+        shutil.rmtree(litter, ignore_errors=True)
+    # Named by process: a child that outlived its killed parent must not write into the new one.
+    workshop = target.parent / f".{target.name}.{os.getpid()}.draft"
     workshop.mkdir(parents=True)
     try:
         draft = workshop / target.name
@@ -50,10 +52,3 @@ def sha256_of(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def fsync_replace(draft: Path, target: Path) -> None:
-    """Put `draft` in `target`'s place so that even a power cut leaves one of the two whole."""
-    with draft.open("rb") as file:
-        os.fsync(file.fileno())
-    draft.replace(target)

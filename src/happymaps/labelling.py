@@ -1,5 +1,6 @@
 """Truth: read from file names or from intervals that a person has set by hand."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +33,7 @@ def read_annotation(path: Path, end_of_video: float) -> pd.DataFrame:
             f"{path}: missing; write one with the columns {','.join(_COLUMNS)}"
             " (only the header leaves every frame unlabelled)"
         )
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a CSV file ({error})") from error
-    if list(table.columns) != _COLUMNS:
-        raise InputError(f"{path}, row 1: columns are {list(table.columns)}, should be {_COLUMNS}")
+    table = _read_rows(path)
     for column in ("start", "end"):
         numbers = pd.to_numeric(table[column], errors="coerce")
         _refuse(path, table, ~np.isfinite(numbers), f"{column} is not a number of seconds")
@@ -51,6 +47,21 @@ def read_annotation(path: Path, end_of_video: float) -> pd.DataFrame:
     overlapping = table["start"] < table["end"].shift(fill_value=0)
     _refuse(path, table, overlapping, "overlaps the interval before it")
     return table.reset_index(drop=True)
+
+
+def _read_rows(path: Path) -> pd.DataFrame:
+    try:
+        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: not a CSV file ({error})") from error
+    while rows and not any(rows[-1]):
+        rows.pop()
+    if not rows or rows[0] != _COLUMNS:
+        raise InputError(f"{path}, row 1: should be {','.join(_COLUMNS)}")
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(_COLUMNS):
+            raise InputError(f"{path}, row {number} ({','.join(row)}): should be {_COLUMNS}")
+    return pd.DataFrame(rows[1:], columns=_COLUMNS, dtype=str)
 
 
 def _refuse(path: Path, table: pd.DataFrame, wrong: "pd.Series[bool]", why: str) -> None:
@@ -92,7 +103,13 @@ def read_truth(path: Path) -> pd.DataFrame:
         InputError: naming the file when it is missing or has other columns.
     """
     try:
-        truth = pd.read_csv(path, dtype={"image": str, "pose": str, "subject": str})
+        # Somebody may be called "nan": only nothing is a missing value.
+        truth = pd.read_csv(
+            path,
+            dtype={"image": str, "pose": str, "subject": str},
+            keep_default_na=False,
+            na_values={"left": [""], "pose": [""]},
+        )
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as a truth file ({error})") from error
     if list(truth.columns) != _TRUTH_COLUMNS:

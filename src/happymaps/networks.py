@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from happymaps.errors import InputError
 from happymaps.files import replacing
-from happymaps.params import CropParams, NetworkParams
+from happymaps.params import NetworkParams, TrainingCropParams
 
 # safetensors writes several metadata keys in no fixed order: one key keeps the bytes the same.
 _METADATA_KEY = "happymaps"
@@ -102,6 +101,11 @@ def build_network(spec: NetworkParams, image_size: int, *, seed: int) -> Network
     return network.to(memory_format=torch.channels_last)
 
 
+def apply_head(spec: NetworkParams, logits: Tensor) -> Tensor:
+    """(N, classes) after the head: probabilities for softmax, unbounded numbers for linear."""
+    return logits.softmax(dim=1) if spec.head == "softmax" else logits
+
+
 def parameter_count(network: nn.Module) -> int:
     """Number of trainable weights and biases."""
     return sum(parameter.numel() for parameter in network.parameters())
@@ -113,7 +117,7 @@ class SavedNetwork:
 
     name: str
     network: Network
-    crop: CropParams
+    crop: TrainingCropParams
 
 
 def save_network(saved: SavedNetwork, path: Path) -> None:
@@ -141,10 +145,11 @@ def load_network(path: Path) -> SavedNetwork:
             description: dict[str, Any] = json.loads((file.metadata() or {})[_METADATA_KEY])
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         spec = NetworkParams.model_validate(description["spec"])
-        crop = CropParams.model_validate(description["crop"])
+        crop = TrainingCropParams.model_validate(description["crop"])
         network = Network(spec, crop.size)
         network.load_state_dict(weights)
-    except (SafetensorError, KeyError, ValueError, RuntimeError, ValidationError) as error:
+        name = str(description["name"])
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: not a HappyMaps network ({error})") from error
     network = network.to(memory_format=torch.channels_last)
-    return SavedNetwork(description["name"], network.eval(), crop)
+    return SavedNetwork(name, network.eval(), crop)

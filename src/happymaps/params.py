@@ -16,6 +16,8 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 CropMethod = Literal["stretch", "square", "face"]
 
+_TAKEN_NAMES = {"cmu_faces", "cmu_test", "frames"}
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,12 +55,17 @@ class ExtractParams(_Section):
     rate: Annotated[float, Field(gt=0)] | None
 
 
-class CropParams(_Section):
-    """How pictures of any size become square grey ones of `size` pixels."""
+class TrainingCropParams(_Section):
+    """How the images were made that a network is trained on; its file remembers them."""
 
     size: Annotated[int, Field(ge=16)]
     resample: Literal["lanczos", "area"]
     cmu_faces: CropMethod
+
+
+class CropParams(TrainingCropParams):
+    """How pictures of any size become square grey ones of `size` pixels."""
+
     recordings: CropMethod
     face_margin: Annotated[float, Field(ge=0)]
 
@@ -124,9 +131,8 @@ class TestParams(_Section):
 
 
 class SeedsParams(_Section):
-    """A network trained again from several seeds, to tell luck from skill."""
+    """How often a network is trained again from another seed, to tell luck from skill."""
 
-    network: str
     runs: Annotated[int, Field(ge=2)]
 
 
@@ -146,12 +152,13 @@ class Params(_Section):
     seeds: SeedsParams
 
     @model_validator(mode="after")
-    def _names_are_known_and_unique(self) -> Self:
+    def _subjects_have_names_of_their_own(self) -> Self:
         subjects = [recording.subject for recording in self.recordings]
         if len(set(subjects)) < len(subjects):
             raise ValueError("recordings: every subject may be named once only")
-        if self.seeds.network not in self.networks:
-            raise ValueError(f"seeds.network: {self.seeds.network} is not one of networks")
+        taken = _TAKEN_NAMES & set(subjects)
+        if taken:
+            raise ValueError(f"recordings: {min(taken)} is a name of the metrics' own")
         return self
 
     @classmethod

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from happymaps.errors import InputError
 from happymaps.evaluation import answers
@@ -16,10 +16,18 @@ from happymaps.images.crop import crop
 from happymaps.images.decode import read_grey, to_grey
 from happymaps.images.video import stream_frames
 from happymaps.networks import SavedNetwork
+from happymaps.params import CropParams
 from happymaps.sources.face_names import parse_name
 from happymaps.training import logits_of
 
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
+# What is taken out of a folder; a file named by itself is tried whatever it is called.
+MEDIA_SUFFIXES = frozenset(
+    {
+        ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
+        ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv",
+    }
+)  # fmt: skip
+_ANIMATED_FORMATS = {"GIF", "PNG", "WEBP"}
 _BATCH = 64
 
 
@@ -42,16 +50,23 @@ class Answer(NamedTuple):
     confidence: float
 
 
-def predict(saved: SavedNetwork, pictures: Iterator[Picture]) -> Iterator[Answer]:
+def predict(
+    saved: SavedNetwork, crop_params: CropParams, pictures: Iterator[Picture]
+) -> Iterator[Answer]:
     """Put pictures through the pipeline's preprocessing and the network, a batch at a time.
 
-    A picture named by CMU's grammar is cropped as the pipeline crops CMU faces, every other as it
-    crops recordings.
+    Args:
+        saved: the network, which remembers how the images it was trained on were made.
+        crop_params: how recordings are cropped. A picture named by CMU's grammar is cropped as
+            the pipeline crops CMU faces, every other as it crops recordings.
+        pictures: of any size.
     """
-    while batch := list(islice(pictures, _BATCH)):
-        crops = [_preprocess(saved, picture) for picture in batch]
-        logits = logits_of(saved.network, torch.from_numpy(np.stack(crops)).unsqueeze(1))
-        names, confidences = answers(saved.network.spec, logits)
+    params = crop_params.model_copy(update=saved.crop.model_dump())
+    # Cropped as they come: a batch of full-size photographs would fill the memory.
+    cropped = (picture._replace(grey=_preprocess(picture, params)) for picture in pictures)
+    while batch := list(islice(cropped, _BATCH)):
+        images = torch.from_numpy(np.stack([picture.grey for picture in batch])).unsqueeze(1)
+        names, confidences = answers(saved.network.spec, logits_of(saved.network, images))
         for picture, name, confidence in zip(batch, names, confidences, strict=True):
             yield Answer(picture.path, picture.frame, picture.time, name, confidence)
 
@@ -64,7 +79,7 @@ def read_pictures(path: Path) -> Iterator[Picture]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder")
-    if path.suffix.lower() in VIDEO_SUFFIXES or _is_animated(path):
+    if _is_video(path):
         for frame, (time, pixels) in enumerate(stream_frames(path)):
             yield Picture(path, frame, time, to_grey(Image.fromarray(pixels)))
     else:
@@ -79,25 +94,26 @@ def media_files(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    suffixes = VIDEO_SUFFIXES | set(Image.registered_extensions())
     found = sorted(
-        file for file in path.rglob("*") if file.suffix.lower() in suffixes and file.is_file()
+        file for file in path.rglob("*") if file.suffix.lower() in MEDIA_SUFFIXES and file.is_file()
     )
     if not found:
         raise InputError(f"{path}: no picture or video in this folder")
     return found
 
 
-def _preprocess(saved: SavedNetwork, picture: Picture) -> NDArray[np.uint8]:
+def _preprocess(picture: Picture, params: CropParams) -> NDArray[np.uint8]:
     is_cmu = parse_name(picture.path.name) is not None
-    method = saved.crop.cmu_faces if is_cmu else saved.crop.recordings
-    return crop(picture.grey, method, saved.crop).image
+    return crop(picture.grey, params.cmu_faces if is_cmu else params.recordings, params).image
 
 
-def _is_animated(path: Path) -> bool:
+def _is_video(path: Path) -> bool:
+    """Whether ffmpeg is to read a file: animations, and whatever Pillow does not know."""
     try:
         with Image.open(path) as image:
-            return getattr(image, "n_frames", 1) > 1
-    except (OSError, SyntaxError, ValueError):
-        # Not a picture that Pillow knows: `read_grey` or ffmpeg will say what is wrong with it.
-        return path.suffix.lower() == ".gif"
+            return image.format in _ANIMATED_FORMATS and getattr(image, "n_frames", 1) > 1
+    except UnidentifiedImageError:
+        # A damaged picture is better explained by the reader of pictures.
+        return path.suffix.lower() not in Image.registered_extensions()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False

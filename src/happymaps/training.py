@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,9 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from happymaps import datasets, networks
 from happymaps.datasets import Faces, to_input
-from happymaps.files import fsync_replace
-from happymaps.networks import Network
+from happymaps.errors import InputError
+from happymaps.files import replacing
+from happymaps.networks import Network, apply_head
 from happymaps.params import NetworkParams, TrainParams
 
 Logger = Callable[["Epoch"], None]
@@ -55,7 +58,7 @@ def loss_of(spec: NetworkParams, logits: Tensor, labels: Tensor) -> Tensor:
     """The mean loss of (N, classes) outputs before the head against (N,) class numbers."""
     if spec.loss == "cross_entropy":
         return nn.functional.cross_entropy(logits, labels)
-    outputs = logits.softmax(dim=1) if spec.head == "softmax" else logits
+    outputs = apply_head(spec, logits)
     wanted = nn.functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
     return nn.functional.mse_loss(outputs, wanted)
 
@@ -97,7 +100,10 @@ def fit(
         params: epochs and batch size; rate and momentum are the network's own.
         seed: of the order of the images and of dropout.
         log: called with each epoch's figures, also for the epochs that a checkpoint remembers.
-        checkpoint: file that is replaced after every epoch and removed at the end.
+        checkpoint: file that is replaced after every epoch; remove it when the result is safe.
+
+    Raises:
+        InputError: when the loss is no number any more.
     """
     device = best_device()
     network.to(device)
@@ -114,6 +120,11 @@ def fit(
         for number in range(len(history) + 1, params.epochs + 1):
             torch.manual_seed(_epoch_seed(seed, number))
             loss, accuracy = _train_epoch(network, optimizer, train.images, labels, params, bar)
+            if not math.isfinite(loss):
+                raise InputError(
+                    f"the loss is {loss} in epoch {number}: training diverged; lower learning_rate"
+                    f" ({spec.learning_rate:g}) or momentum ({spec.momentum:g})"
+                )
             test_logits = logits_of(network, test.images)
             epoch = Epoch(
                 number,
@@ -130,7 +141,6 @@ def fit(
             state.save(network, optimizer, history)
             log(epoch)
     network.eval()
-    state.remove()
 
 
 def _train_epoch(
@@ -175,7 +185,10 @@ def _fingerprint(
     digest = hashlib.sha256()
     digest.update(network.spec.model_dump_json().encode())
     digest.update(params.model_dump_json().encode())
-    digest.update(f"{seed} {torch.get_num_threads()} {torch.__version__}".encode())
+    machine = f"{torch.get_num_threads()} {torch.__version__} {best_device().type}"
+    digest.update(f"{seed} {machine}".encode())
+    for code in (__file__, networks.__file__, datasets.__file__):
+        digest.update(Path(code).read_bytes())
     for tensor in (*network.state_dict().values(), train.images, test.images):
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
     for faces in (train, test):
@@ -215,14 +228,8 @@ class _Checkpoint:
             return
         tensors = dict(_named_state(network, optimizer))
         state = {"fingerprint": self._fingerprint, "history": [asdict(epoch) for epoch in history]}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_suffix(".draft")
-        save_file(tensors, draft, {"happymaps": json.dumps(state)})
-        fsync_replace(draft, self._path)
-
-    def remove(self) -> None:
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        with replacing(self._path) as draft:
+            save_file(tensors, draft, {"happymaps": json.dumps(state)})
 
 
 def _named_state(network: Network, optimizer: torch.optim.SGD) -> Iterator[tuple[str, Tensor]]:

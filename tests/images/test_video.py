@@ -193,6 +193,35 @@ def test_broken_videos_are_named_with_the_reason(
     assert not list(folder.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.mp4", ("-movflags", "+faststart")),
+        ("a.mkv", ()),
+        ("a.gif", ()),
+        ("a.avi", ()),
+    ],
+)
+def test_a_video_cut_off_half_way_is_no_shorter_video(
+    tmp_path: Path, folder: Path, name: str, options: tuple[str, ...]
+) -> None:
+    source = ("-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25:duration=4")
+    video = ffmpeg(tmp_path / name, *source, *options)
+    assert len(extract_frames(video, folder)) == 100
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    with pytest.raises(InputError, match=f"{name}: damaged, or no video; ffmpeg says"):
+        extract_frames(video, folder)
+
+
+def test_a_coloured_log_is_read_all_the_same(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AV_LOG_FORCE_COLOR", "1")
+    video = ffmpeg(tmp_path / "a.mp4", *TEST_PATTERN)
+    assert len(extract_frames(video, folder)) == 10
+    assert len(list(stream_frames(video))) == 10
+
+
 def test_missing_video(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(InputError, match=r"none\.mp4: no such video"):
         extract_frames(tmp_path / "none.mp4", folder)
@@ -241,7 +270,7 @@ def test_a_playlist_reaches_no_network(
     address, requests = server
     video = tmp_path / name
     video.write_text(playlist.format(url=address))
-    with pytest.raises(InputError, match="ffmpeg cannot read it"):
+    with pytest.raises(InputError, match="ffmpeg says"):
         extract_frames(video, folder)
     assert requests == []
     permissive = [ffmpeg_binary(), "-v", "quiet", "-protocol_whitelist", "file,http,tcp"]

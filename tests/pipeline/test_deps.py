@@ -1,6 +1,7 @@
 """DVC does not follow imports: a stage's deps must name every module of ours that it imports."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,12 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src"
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+SEEDS = yaml.safe_load((ROOT / "studies/seeds/dvc.yaml").read_text())
 STAGES = {
-    name: stage.get("do", stage)
-    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
+    name: stage.get("do", stage) for name, stage in (PIPELINE["stages"] | SEEDS["stages"]).items()
 }
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 
 
 def module_file(module: str) -> Path | None:
@@ -52,7 +55,7 @@ def closure(module: str) -> set[str]:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_deps_are_exactly_what_is_imported(stage: str) -> None:
-    module = STAGES[stage]["cmd"].split()[2]
+    module = STAGES[stage]["cmd"].split("-m ")[1].split()[0]
     code = {dep for dep in STAGES[stage]["deps"] if dep.startswith("src/")}
     assert code == closure(module)
 
@@ -69,15 +72,43 @@ def test_closure_follows_imports_of_imports_and_inside_functions() -> None:
     assert "src/happymaps/figures.py" not in closure("happymaps.stages.train")
 
 
+def listed_params(stage: str) -> set[str]:
+    names = STAGES[stage].get("params", [])
+    return {name.replace("${key}", "experiment0") for name in names}
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_params_are_named_leaf_by_leaf(stage: str) -> None:
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for name in STAGES[stage].get("params", []):
-        value = params
-        for key in (
-            name.replace("${key}", "experiment0")
-            .replace("${seeds.network}", "experiment0")
-            .split(".")
-        ):
+    for name in listed_params(stage):
+        value = PARAMS
+        for key in name.split("."):
             value = value[key]
         assert not isinstance(value, dict), name
+
+
+def read_params(module: str) -> set[str]:
+    """Leaves that a stage reads: `params.crop.size`, or all of crop where it hands on the whole."""
+    text = SRC.joinpath(*module.split(".")).with_suffix(".py").read_text()
+    leaves = set()
+    for section, key in re.findall(r"(?:params|load\(\))\.(\w+)(?:\.(\w+))?", text):
+        if section == "network":
+            leaves |= {f"networks.experiment0.{name}" for name in PARAMS["networks"]["experiment0"]}
+        elif section in PARAMS and isinstance(PARAMS[section], dict):
+            keys = [key] if key in PARAMS[section] else list(PARAMS[section])
+            leaves |= {f"{section}.{name}" for name in keys}
+        elif section in PARAMS:
+            leaves.add(section)
+    return leaves
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_param_that_a_stage_reads_is_listed_and_no_other(stage: str) -> None:
+    module = STAGES[stage]["cmd"].split("-m ")[1].split()[0]
+    assert listed_params(stage) == read_params(module)
+
+
+def test_every_network_has_its_curves_among_the_plots() -> None:
+    titles = {title for plot in PIPELINE["plots"] for title in plot}
+    assert titles == {
+        f"{name}: {figure}" for name in PARAMS["networks"] for figure in ("accuracy", "loss")
+    }

@@ -9,6 +9,7 @@ from happymaps.sources.recordings import fetch
 
 VIDEO = b"some video"
 SUM = hashlib.sha256(VIDEO).hexdigest()
+BEFORE = Path("nothing/fetched/before")
 UNREACHABLE = "http://127.0.0.1:1/clip.mp4"
 
 
@@ -34,7 +35,7 @@ def test_path_comes_first(
     (mirror / "me.mov").write_bytes(b"another")
     own = tmp_path / "holiday 1.mov"
     own.write_bytes(VIDEO)
-    assert fetch(recording(own, UNREACHABLE, sha256), destination) == "path"
+    assert fetch(recording(own, UNREACHABLE, sha256), destination, BEFORE) == "path"
     assert (destination / "me.mov").read_bytes() == VIDEO
     assert own.read_bytes() == VIDEO
 
@@ -42,7 +43,7 @@ def test_path_comes_first(
 @pytest.mark.parametrize("query", ["", "?raw=true.gif"])
 def test_mirror_comes_second(destination: Path, mirror: Path, query: str) -> None:
     (mirror / "me.mp4").write_bytes(VIDEO)
-    assert fetch(recording(url=UNREACHABLE + query), destination) == "mirror"
+    assert fetch(recording(url=UNREACHABLE + query), destination, BEFORE) == "mirror"
     assert (destination / "me.mp4").read_bytes() == VIDEO
 
 
@@ -50,7 +51,7 @@ def test_network_comes_last(tmp_path: Path, destination: Path, mirror: Path, add
     (mirror / "you.mp4").write_bytes(b"another")
     (mirror.parent / "me.mp4").write_bytes(b"another")
     (tmp_path / "clip.mp4").write_bytes(VIDEO)
-    assert fetch(recording(url=f"{address}/clip.mp4"), destination) == "network"
+    assert fetch(recording(url=f"{address}/clip.mp4"), destination, BEFORE) == "network"
     assert (destination / "me.mp4").read_bytes() == VIDEO
 
 
@@ -70,24 +71,45 @@ def test_wrong_content_is_refused_wherever_it_comes_from(
         wanted = recording(tmp_path / "clip.mp4")
     where = f"{address}/clip.mp4" if origin == "network" else str(mirror.parent.parent)
     with pytest.raises(InputError, match=f"^{where}.*{reason}") as caught:
-        fetch(wanted, destination)
+        fetch(wanted, destination, BEFORE)
     assert " me" in str(caught.value)
 
 
 def test_an_own_file_without_a_hash_must_not_be_empty(tmp_path: Path, destination: Path) -> None:
     (tmp_path / "clip.mp4").touch()
     with pytest.raises(InputError, match="empty"):
-        fetch(recording(tmp_path / "clip.mp4", sha256=None), destination)
+        fetch(
+            recording(tmp_path / "clip.mp4", sha256=None),
+            destination,
+            destination.parent / "before",
+        )
 
 
 def test_missing_path(tmp_path: Path, destination: Path, mirror: Path) -> None:
     (mirror / "me.mp4").write_bytes(VIDEO)
     with pytest.raises(InputError, match=r"none\.mp4: no such recording \(of me\)"):
-        fetch(recording(tmp_path / "none.mp4", UNREACHABLE), destination)
+        fetch(
+            recording(tmp_path / "none.mp4", UNREACHABLE),
+            destination,
+            destination.parent / "before",
+        )
     assert list(destination.iterdir()) == []
 
 
 def test_missing_on_the_network(destination: Path, mirror: Path, address: str) -> None:
     with pytest.raises(InputError, match="HTTP status 404"):
-        fetch(recording(url=f"{address}/none.mp4"), destination)
+        fetch(recording(url=f"{address}/none.mp4"), destination, BEFORE)
     assert list(destination.iterdir()) == []
+
+
+def test_what_was_fetched_before_is_not_fetched_again(tmp_path: Path, destination: Path) -> None:
+    before = tmp_path / "before"
+    before.mkdir()
+    (before / "anna.mp4").write_bytes(VIDEO)
+    known = RecordingParams(subject="anna", url=UNREACHABLE, sha256=SUM)
+    assert fetch(known, destination, before) == "last time"
+    assert (destination / "anna.mp4").read_bytes() == VIDEO
+    (before / "anna.mp4").write_bytes(VIDEO + b"other")
+    (destination / "anna.mp4").unlink()
+    with pytest.raises(InputError, match="cannot be fetched"):
+        fetch(known, destination, before)

@@ -1,5 +1,6 @@
 """Frames of a video, through ffmpeg."""
 
+import os
 import shutil
 import subprocess
 import threading
@@ -73,6 +74,9 @@ def extract_frames(
         for time in iter(decoding.times.get, None):
             times.append(time)
             on_frame()
+    last = folder / f"{first_number + len(times) - 1:06d}.png"
+    if not last.is_file() or last.with_name(f"{first_number + len(times):06d}.png").exists():
+        raise InputError(f"{video}: ffmpeg announced {len(times)} frames and wrote another number")
     return times
 
 
@@ -116,11 +120,18 @@ class _Decoding:
 
     def __enter__(self) -> "_Decoding":
         command = ffmpeg.compile(
-            self.stream.global_args("-hide_banner", "-nostdin", "-nostats"), cmd=ffmpeg_binary()
+            self.stream.global_args(
+                "-hide_banner", "-nostdin", "-nostats", "-xerror", "-loglevel", "level+info"
+            ),
+            cmd=ffmpeg_binary(),
         )
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        plain = os.environ | {"AV_LOG_FORCE_NOCOLOR": "1"}
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=plain
+        )
         self.pictures = cast(BufferedReader, self._process.stdout)
         self._log: deque[str] = deque(maxlen=1)
+        self._complaint = ""
         self._frames = 0
         self._time = 0.0
         self._reader = threading.Thread(target=self._read_log, daemon=True)
@@ -136,8 +147,10 @@ class _Decoding:
         if kind is not None:
             return
         last = self._log[-1] if self._log else f"exit code {code}"
-        if code != 0:
-            raise InputError(f"{self.video}: ffmpeg cannot read it: {last}")
+        if code != 0 or self._complaint:
+            # Cut-off files may end well for ffmpeg, with a complaint in its log.
+            reason = self._complaint or last
+            raise InputError(f"{self.video}: damaged, or no video; ffmpeg says: {reason}")
         if self._frames == 0:
             raise InputError(f"{self.video}: no frame in it; ffmpeg's last line: {last}")
 
@@ -149,6 +162,8 @@ class _Decoding:
                 self._note_frame(line)
             elif line:
                 self._log.append(line.strip())
+                if "[error]" in line or "[fatal]" in line:
+                    self._complaint = line.strip()
         self.times.put(None)
 
     def _note_frame(self, line: str) -> None:

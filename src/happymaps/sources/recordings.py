@@ -12,14 +12,14 @@ from happymaps.sources.download import download, in_mirror
 _MAX_DOWNLOAD = 1 << 30
 
 
-def fetch(recording: RecordingParams, destination: Path) -> str:
+def fetch(recording: RecordingParams, destination: Path, fetched_before: Path) -> str:
     """Bring one recording to `destination/<subject>.<ext>`, checked against its SHA-256 if given.
 
     It is looked for at the recording's `path`, else in the mirror's folder `recordings/` under
-    `<subject>.<ext>`, else at its `url`.
+    `<subject>.<ext>`, else in the folder `fetched_before`, else at its `url`.
 
     Returns:
-        Where it came from: `path`, `mirror` or `network`.
+        Where it came from: `path`, `mirror`, `last time` or `network`.
 
     Raises:
         InputError: not found, unreachable, empty, or with another hash.
@@ -38,11 +38,18 @@ def fetch(recording: RecordingParams, destination: Path) -> str:
         if mirrored is not None:
             shutil.copyfile(mirrored, target)
             origin, source = "mirror", str(mirrored)
+        elif _is_right(fetched_before / name, recording):
+            shutil.copyfile(fetched_before / name, target)
+            origin, source = "last time", str(fetched_before / name)
         else:
             download(url, target, max_bytes=_MAX_DOWNLOAD)
             origin, source = "network", url
     _check(target, source, recording)
     return origin
+
+
+def _is_right(file: Path, recording: RecordingParams) -> bool:
+    return file.is_file() and sha256_of(file) == recording.sha256
 
 
 def _check(target: Path, source: str, recording: RecordingParams) -> None:

@@ -31,8 +31,8 @@ def main() -> None:
                 first_number=first,
                 on_frame=bar.update,
             )
-            indices.append(_index(recording.subject, video, first, times))
-        index = pd.concat(indices) if indices else _index("", Path(), 0, [])
+            indices.append(_index(recording.subject, video, first, times, params.extract.rate))
+        index = pd.concat(indices) if indices else _index("", Path(), 0, [], None)
         index.to_csv(folder / "index.csv", index=False)
     frames = {
         recording.subject: int((index["subject"] == recording.subject).sum())
@@ -42,16 +42,19 @@ def main() -> None:
 
 
 def _video_of(subject: str) -> Path:
-    found = sorted((RAW / "recordings").glob(f"{subject}.*"))
+    found = [path for path in (RAW / "recordings").iterdir() if path.stem == subject]
     if not found:
         raise InputError(f"{RAW / 'recordings'}: no video of {subject}; run fetch_recordings")
     return found[0]
 
 
-def _index(subject: str, video: Path, first: int, times: list[float]) -> pd.DataFrame:
+def _index(
+    subject: str, video: Path, first: int, times: list[float], rate: float | None
+) -> pd.DataFrame:
     """One row per frame; a frame is on screen from `time` to `until`, in seconds."""
     start = pd.Series(times, dtype=float)
-    gap = start.diff().iloc[-1] if len(start) > 1 else 0.04
+    last_gap = start.diff().iloc[-1] if len(start) > 1 else 0.04
+    gap = last_gap if rate is None else 1 / rate
     return pd.DataFrame(
         {
             "image": [f"{first + frame:06d}.png" for frame in range(len(times))],

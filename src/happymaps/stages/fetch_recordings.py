@@ -12,7 +12,7 @@ def main() -> None:
     wanted = Params.load().recordings
     with replacing_folder(RAW / "recordings") as folder:
         for recording in wanted:
-            origin = recordings.fetch(recording, folder)
+            origin = recordings.fetch(recording, folder, fetched_before=RAW / "recordings")
             print(f"{recording.subject}: from the {origin} ({recording.terms or 'your own'})")
         size = sum(path.stat().st_size for path in folder.iterdir())
     write_json(METRICS / "fetch_recordings.json", {"recordings": len(wanted), "bytes": size})

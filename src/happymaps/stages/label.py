@@ -11,6 +11,7 @@ from happymaps.stages.layout import ANNOTATIONS, INTERIM, METRICS, PROCESSED
 
 def main() -> None:
     """Write data/processed/<set>/truth.csv: from names for CMU, by hand for the recordings."""
+    params = Params.load()
     cmu = _index("cmu_faces")
     recordings = _index("recordings")
     truths = {
@@ -26,28 +27,29 @@ def main() -> None:
     metrics = {"cmu_faces": count_truth(truths["cmu_faces"])}
     metrics |= {
         recording.subject: count_truth(by_subject[recording.subject])
-        for recording in Params.load().recordings
+        for recording in params.recordings
     }
     write_json(METRICS / "label.json", metrics)
 
 
 def _index(name: str) -> pd.DataFrame:
-    return pd.read_csv(INTERIM / name / "index.csv", dtype={"image": str, "subject": str})
+    return pd.read_csv(
+        INTERIM / name / "index.csv", dtype={"image": str, "subject": str}, keep_default_na=False
+    )
 
 
 def _annotated_poses(index: pd.DataFrame) -> "pd.Series[str]":
     poses = [
-        poses_at(
-            frames["time"],
-            # Containers round a video's length: let an interval end a frame late.
-            read_annotation(
-                ANNOTATIONS / f"{subject}.csv",
-                frames["until"].max() + (frames["until"] - frames["time"]).max(),
-            ),
-        )
+        poses_at(frames["time"], read_annotation(ANNOTATIONS / f"{subject}.csv", _end(frames)))
         for subject, frames in index.groupby("subject", sort=False)
     ]
     return pd.concat(poses) if poses else pd.Series([], dtype=object)
+
+
+def _end(frames: pd.DataFrame) -> float:
+    """Where a recording ends, in seconds; a frame later, for containers round their length."""
+    last = frames.iloc[-1]
+    return float(last["until"] + (last["until"] - last["time"]))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Train one network again from several seeds, each with its own split, weights and order."""
 
 import statistics
+import sys
 
 from happymaps.datasets import load_faces
 from happymaps.errors import exit_on_error
@@ -16,12 +17,15 @@ PUBLISHED_ACCURACY = 0.9947
 
 def main() -> None:
     """Write metrics/seeds.json: the spread of the test accuracy beside the published figure."""
+    name = sys.argv[1]
     params = Params.load()
     use_threads(params.threads)
     faces = load_faces(PROCESSED / "cmu_faces")
-    spec = params.network(params.seeds.network)
+    spec = params.network(name)
     accuracies: dict[str, float] = {}
-    for seed in range(params.seed, params.seed + params.seeds.runs):
+    seeds = range(params.seed, params.seed + params.seeds.runs)
+    checkpoints = {seed: CHECKPOINTS / f"{name}_{seed}.safetensors" for seed in seeds}
+    for seed, checkpoint in checkpoints.items():
 
         def log(epoch: Epoch, seed: int = seed) -> None:
             accuracies[str(seed)] = epoch.test_accuracy
@@ -34,12 +38,12 @@ def main() -> None:
             params.train,
             seed=seed,
             log=log,
-            checkpoint=CHECKPOINTS / f"seed_{seed}.safetensors",
+            checkpoint=checkpoint,
         )
     write_json(
         METRICS / "seeds.json",
         {
-            "network": params.seeds.network,
+            "network": name,
             "test_accuracy": {
                 "mean": statistics.mean(accuracies.values()),
                 "std": statistics.stdev(accuracies.values()),
@@ -48,6 +52,8 @@ def main() -> None:
             },
         },
     )
+    for checkpoint in checkpoints.values():
+        checkpoint.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

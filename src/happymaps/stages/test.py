@@ -29,8 +29,8 @@ def main() -> None:
     sets = _test_sets(params)
     for set_name, faces in sets.items():
         logits = logits_of(network, faces.images)
-        metrics[set_name] = scores(network.spec, logits, faces)
         tables[set_name] = predictions(network.spec, logits, faces)
+        metrics[set_name] = scores(network.spec, logits, faces, tables[set_name])
     write_json(METRICS / "test" / f"{name}.json", metrics)
     table = pd.concat(tables, names=["set"]).reset_index("set")
     _write_csv(table, PREDICTIONS / f"{name}.csv")

@@ -9,7 +9,7 @@ from happymaps.datasets import load_part
 from happymaps.errors import exit_on_error
 from happymaps.files import write_json
 from happymaps.networks import SavedNetwork, build_network, parameter_count, save_network
-from happymaps.params import Params
+from happymaps.params import Params, TrainingCropParams
 from happymaps.stages.layout import CHECKPOINTS, METRICS, MODELS, PLOTS, PROCESSED, SPLIT
 from happymaps.training import Epoch, fit, use_threads
 
@@ -21,6 +21,7 @@ def main() -> None:
     use_threads(params.threads)
     train = load_part(PROCESSED / "cmu_faces", SPLIT, "train")
     test = load_part(PROCESSED / "cmu_faces", SPLIT, "test")
+    checkpoint = CHECKPOINTS / f"{name}.safetensors"
     network = build_network(params.network(name), params.crop.size, seed=params.seed)
     with Live(str(PLOTS / "train" / name), save_dvc_exp=False, dvcyaml=None) as live:
         history: list[Epoch] = []
@@ -33,15 +34,18 @@ def main() -> None:
                     live.log_metric(f"{part}/{figure}", getattr(epoch, f"{part}_{figure}"))
             live.make_summary()
 
-        checkpoint = CHECKPOINTS / f"{name}.safetensors"
         fit(network, train, test, params.train, seed=params.seed, log=log, checkpoint=checkpoint)
-    save_network(SavedNetwork(name, network.cpu(), params.crop), MODELS / f"{name}.safetensors")
+    crop = TrainingCropParams(
+        size=params.crop.size, resample=params.crop.resample, cmu_faces=params.crop.cmu_faces
+    )
+    save_network(SavedNetwork(name, network.cpu(), crop), MODELS / f"{name}.safetensors")
     figures = asdict(history[-1])
     epochs = figures.pop("number")
     write_json(
         METRICS / "train" / f"{name}.json",
         {"images": len(train), "parameters": parameter_count(network), "epochs": epochs, **figures},
     )
+    checkpoint.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
