@@ -25,7 +25,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         short, long = (_draw_video(Path(folder) / f"{n}.mp4", n * SECONDS) for n in (1, 10))
         pairs = [(_bare(short), _in_own_process(short)["seconds"]) for _ in range(ROUNDS)]
-        once, tenfold = _in_own_process(short), _in_own_process(long)
+        once = _in_own_process(short)
+        tenfold = min(
+            (_in_own_process(long) for _ in range(ROUNDS)), key=lambda run: run["seconds"]
+        )
     bare, ours = (min(times) for times in zip(*pairs, strict=True))
     result = {
         "what": f"all frames of a {SECONDS} s video, 640x360 at {RATE} frames/s, as PNG",

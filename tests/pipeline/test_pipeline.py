@@ -274,7 +274,7 @@ def test_predict_answers_as_the_pipeline_did(project: Project) -> None:
 def test_predict_takes_folders_and_loses_nothing_to_a_bad_file(
     project: Project, tmp_path: Path
 ) -> None:
-    shutil.copy(next((project.folder / "data/processed/cmu_faces/images").iterdir()), tmp_path)
+    shutil.copy(project.folder / "data/processed/cmu_faces/images/000000.png", tmp_path)
     (tmp_path / "broken.mp4").write_text("no video")
     (tmp_path / "notes.txt").write_text("passed over")
     done = predict(project, str(tmp_path / "missing.png"), str(tmp_path))
