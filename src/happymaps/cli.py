@@ -32,7 +32,10 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="happymaps", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="happymaps",
+        description="Small face networks, trained reproducibly, tested on people they never met.",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     plain = argparse.RawDescriptionHelpFormatter
 
