@@ -82,6 +82,7 @@ def draw_curves(path: Path, panels: Mapping[str, Sequence[Curve]], columns: int 
             axes.plot(curve.epochs, curve.values, marker=".", label=curve.name)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("epoch")
+        axes.tick_params(labelbottom=True)
         axes.grid(alpha=0.3)
     grid[0, 0].set_ylabel("accuracy")
     grid[0, 0].legend()
