@@ -64,7 +64,12 @@ def test_benchmarks_hold_what_the_readme_promises() -> None:
     reproduce = read_json("benchmarks/reproduce.json")
     assert reproduce["reproduce_minutes"] <= 15
     assert reproduce["peak_memory_mib"] <= 2048
-    assert reproduce["nothing_to_do_seconds"]["median"] <= 3
+    assert reproduce["nothing_to_do_seconds"]["worst"] <= 3
+
+
+@pytest.mark.xfail(strict=True, reason="missed: the README says by how much")
+def test_training_is_as_many_times_faster_than_keras_as_was_asked() -> None:
+    assert read_json("benchmarks/training.json")["ratio"] >= 3.5
 
 
 def test_five_seeds_stand_beside_the_published_figure() -> None:
