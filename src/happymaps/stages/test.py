@@ -43,7 +43,8 @@ def main() -> None:
             for set_name in sets
         ]
         path = PLOTS / "test" / name / f"{error.replace(' ', '_')}.png"
-        draw_sheet(path, f"{name}: {error}", rows, params.test.examples)
+        title = f"{name}: {error} (above each image: its truth; the network's output for left)"
+        draw_sheet(path, title, rows, params.test.examples)
 
 
 def _test_sets(params: Params) -> dict[str, Faces]:
