@@ -6,7 +6,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from happymaps.datasets import load_faces, load_part, to_input
+from happymaps.datasets import load_faces, load_parts, to_input
 from happymaps.errors import InputError
 from happymaps.params import NetworkParams
 from toys import toy_faces
@@ -38,9 +38,10 @@ def test_unlabelled_images_are_left_out_and_the_rest_keep_their_truth(folder: Pa
 
 
 def test_a_part_is_what_the_split_says(folder: Path) -> None:
-    train = load_part(folder, folder / "split.csv", "train")
-    assert train.truth["image"].tolist() == ["000000.png", "000003.png"]
-    assert train.images[:, 0, 0, 0].tolist() == [0, 30]
+    parts = load_parts(folder, folder / "split.csv")
+    assert parts["train"].truth["image"].tolist() == ["000000.png", "000003.png"]
+    assert parts["train"].images[:, 0, 0, 0].tolist() == [0, 30]
+    assert parts["test"].images[:, 0, 0, 0].tolist() == [10]
 
 
 def test_labels_are_the_numbers_of_the_networks_classes(spec: NetworkParams) -> None:
@@ -79,4 +80,4 @@ def test_input_is_scaled_to_one() -> None:
 def test_spoilt_data_are_named(folder: Path, spoil: object, message: str) -> None:
     spoil(folder)  # type: ignore[operator]
     with pytest.raises(InputError, match=message):
-        load_part(folder, folder / "split.csv", "train")
+        load_parts(folder, folder / "split.csv")

@@ -77,6 +77,20 @@ def test_the_head_is_a_softmax_over_the_logits(spec: NetworkParams) -> None:
     torch.testing.assert_close(network(images), network.logits(images))
 
 
+def test_logits_have_the_gradients_of_the_layers_one_after_another(spec: NetworkParams) -> None:
+    network = build_network(spec, 32, seed=0).eval()
+    images = to_input(toy_faces(3).images)
+    one_by_one = images
+    for layer in list(network)[:-1]:
+        one_by_one = layer(one_by_one)
+    gradients = []
+    for logits in (network.logits(images), one_by_one):
+        gradients.append(torch.autograd.grad(logits[:, 1].sum(), list(network.parameters())))
+    for one, other in zip(*gradients, strict=True):
+        assert one.any()
+        torch.testing.assert_close(one, other)
+
+
 def test_layers_compute_what_their_names_say(spec: NetworkParams) -> None:
     network = build_network(spec, 32, seed=0).eval()
     layers = dict(network.named_children())

@@ -13,7 +13,7 @@ from happymaps import training
 from happymaps.errors import InputError
 from happymaps.networks import Network, build_network
 from happymaps.params import NetworkParams, TrainParams
-from happymaps.training import Epoch, fit, logits_of, loss_of, use_threads
+from happymaps.training import Epoch, configure_torch, fit, logits_of, loss_of
 from toys import ROOT, toy_faces
 
 PARAMS = TrainParams(epochs=4, batch_size=16)
@@ -36,7 +36,7 @@ def train(
             raise KeyboardInterrupt
 
     network = build_network(spec, 32, seed=seed)
-    use_threads(1)
+    configure_torch(1)
     train_part, test_part = toy_faces(96), toy_faces(32, seed=1)
     fit(network, train_part, test_part, params, seed=seed, log=log, checkpoint=checkpoint)
     return network, history
@@ -67,19 +67,6 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(spec: NetworkPa
     assert same_weights(first, again)
     assert one == same
     assert not same_weights(first, other)
-
-
-def test_a_batch_in_parts_learns_what_the_whole_batch_teaches(
-    spec: NetworkParams, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec = spec.model_copy(update={"dropout": 0.0})
-    params = TrainParams(epochs=2, batch_size=40)  # 96 images: 40, 40 and 16
-    networks = []
-    for part in (7, 1000):
-        monkeypatch.setattr(training, "_CPU_PART", part)
-        networks.append(train(spec, params=params)[0])
-    for one, other in zip(*(network.state_dict().values() for network in networks), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_figures_are_those_of_the_network_at_the_epochs_end(spec: NetworkParams) -> None:
@@ -136,7 +123,8 @@ def test_a_checkpoint_of_another_training_is_not_taken_up(
     elif changed == "code":
         (tmp_path / "edited.py").write_text("# another training loop")
         monkeypatch.setattr(training, "__file__", str(tmp_path / "edited.py"))
-        monkeypatch.setattr(training, "_CPU_PART", 5)  # what the edit changed
+        # What the edit changed.
+        monkeypatch.setattr(training, "_epoch_seed", lambda seed, number: number)
     else:
         checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     network, history = train(spec, seed=seed, params=params, checkpoint=checkpoint)

@@ -67,21 +67,27 @@ def load_faces(folder: Path) -> Faces:
     return Faces(torch.from_numpy(images[rows]).unsqueeze(1), labelled)
 
 
-def load_part(folder: Path, split: Path, part: str) -> Faces:
-    """The images of a processed set that `split` (columns `image,part`) gives to `part`.
+def load_parts(folder: Path, split: Path) -> dict[str, Faces]:
+    """The training part and the test part of a processed set, by name.
+
+    Args:
+        folder: of the set, as for `load_faces`.
+        split: table `image,part`; every part is `train` or `test`.
 
     Raises:
-        InputError: when the split does not name every labelled image, or gives none to `part`.
+        InputError: when the split does not name every labelled image, or leaves a part empty.
     """
     faces = load_faces(folder)
-    parts = pd.read_csv(split, dtype=str).set_index("image")["part"]
-    missing = set(faces.truth["image"]) - set(parts.index)
+    table = pd.read_csv(split, dtype=str).set_index("image")["part"]
+    missing = set(faces.truth["image"]) - set(table.index)
     if missing:
         raise InputError(f"{split}: says nothing of {min(missing)}; run the split stage again")
-    chosen = faces.truth["image"].map(parts) == part
-    if not chosen.any():
-        raise InputError(f"{split}: no image has the part {part!r}")
-    return faces.subset(chosen)
+    part_of = faces.truth["image"].map(table)
+    parts = {part: faces.subset(part_of == part) for part in ("train", "test")}
+    for part, images in parts.items():
+        if len(images) == 0:
+            raise InputError(f"{split}: no image has the part {part!r}")
+    return parts
 
 
 def to_input(images: Tensor) -> Tensor:

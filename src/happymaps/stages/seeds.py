@@ -10,7 +10,7 @@ from happymaps.networks import build_network
 from happymaps.params import Params
 from happymaps.splitting import split
 from happymaps.stages.layout import CHECKPOINTS, METRICS, PROCESSED
-from happymaps.training import Epoch, fit, use_threads
+from happymaps.training import Epoch, configure_torch, fit
 
 PUBLISHED_ACCURACY = 0.9947
 
@@ -19,7 +19,7 @@ def main() -> None:
     """Write metrics/seeds.json: the spread of the test accuracy beside the published figure."""
     name = sys.argv[1]
     params = Params.load()
-    use_threads(params.threads)
+    configure_torch(params.threads)
     faces = load_faces(PROCESSED / "cmu_faces")
     spec = params.network(name)
     accuracies: dict[str, float] = {}

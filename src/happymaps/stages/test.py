@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from happymaps.datasets import Faces, load_faces, load_part
+from happymaps.datasets import Faces, load_faces, load_parts
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import left_roc, predictions, scores
 from happymaps.figures import Row, draw_sheet
@@ -15,14 +15,14 @@ from happymaps.files import replacing, write_json
 from happymaps.networks import load_network
 from happymaps.params import Params
 from happymaps.stages.layout import METRICS, MODELS, PLOTS, PREDICTIONS, PROCESSED, SPLIT
-from happymaps.training import best_device, logits_of, use_threads
+from happymaps.training import best_device, configure_torch, logits_of
 
 
 def main() -> None:
     """Write metrics, predictions, confusion and ROC data, and sheets of errors."""
     name = sys.argv[1]
     params = Params.load()
-    use_threads(params.threads)
+    configure_torch(params.threads)
     network = load_network(MODELS / f"{name}.safetensors").network.to(best_device())
     metrics = {}
     tables = {}
@@ -53,7 +53,7 @@ def _test_sets(params: Params) -> dict[str, Faces]:
         recording.subject: recordings.subset(recordings.truth["subject"] == recording.subject)
         for recording in params.recordings
     }
-    return {"cmu_test": load_part(PROCESSED / "cmu_faces", SPLIT, "test"), **subjects}
+    return {"cmu_test": load_parts(PROCESSED / "cmu_faces", SPLIT)["test"], **subjects}
 
 
 def _write_plot_data(folder: Path, group: str, table: pd.DataFrame) -> None:

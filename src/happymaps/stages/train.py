@@ -5,22 +5,22 @@ from dataclasses import asdict
 
 from dvclive import Live
 
-from happymaps.datasets import load_part
+from happymaps.datasets import load_parts
 from happymaps.errors import exit_on_error
 from happymaps.files import write_json
 from happymaps.networks import SavedNetwork, build_network, parameter_count, save_network
 from happymaps.params import Params, TrainingCropParams
 from happymaps.stages.layout import CHECKPOINTS, METRICS, MODELS, PLOTS, PROCESSED, SPLIT
-from happymaps.training import Epoch, fit, use_threads
+from happymaps.training import Epoch, configure_torch, fit
 
 
 def main() -> None:
     """Write data/models/<network>.safetensors, its learning curves and its last figures."""
     name = sys.argv[1]
     params = Params.load()
-    use_threads(params.threads)
-    train = load_part(PROCESSED / "cmu_faces", SPLIT, "train")
-    test = load_part(PROCESSED / "cmu_faces", SPLIT, "test")
+    configure_torch(params.threads)
+    parts = load_parts(PROCESSED / "cmu_faces", SPLIT)
+    train, test = parts["train"], parts["test"]
     checkpoint = CHECKPOINTS / f"{name}.safetensors"
     network = build_network(params.network(name), params.crop.size, seed=params.seed)
     with Live(str(PLOTS / "train" / name), save_dvc_exp=False, dvcyaml=None) as live:
