@@ -33,9 +33,10 @@ lint: install ## style
 types: install ## types
 	mypy
 
-benchmark: install ## training speed beside Keras on TensorFlow (installs the extra `bench`)
+benchmark: install ## speed beside other libraries (installs the extra `bench`)
 	pip install --quiet --disable-pip-version-check -e '.[dev,bench]'
 	python benchmarks/training.py
+	python benchmarks/happymaps.py
 
 clean: ## remove what make has made, but for the data
 	rm -rf $(VENV) demo dvc_plots

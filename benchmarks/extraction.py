@@ -11,6 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
+# `happymaps.py` in this folder, where Python looks first, would hide the package.
+sys.path.pop(0)
+
 from happymaps.images.video import extract_frames, ffmpeg_binary
 
 RESULT = Path(__file__).with_suffix(".json")

@@ -9,10 +9,7 @@ The medians stand beside it, for a framework may be fast in some processes only.
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,6 +17,11 @@ from typing import Any
 
 import numpy as np
 
+# `happymaps.py` in this folder, where Python looks first, would hide the package.
+sys.path.pop(0)
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.measuring import in_own_process, keras_network, keras_on_tensorflow, processor
 from happymaps.params import Params
 
 RESULT = Path(__file__).with_suffix(".json")
@@ -39,7 +41,7 @@ def main() -> None:
     versions: dict[str, str] = {}
     for _ in range(ROUNDS):
         for name in RUNS:
-            answer = _in_own_process(name, params.threads)
+            answer = in_own_process(__file__, name, params.threads)
             rounds[name].append(answer["images_per_second"])
             versions |= answer["versions"]
             print(f"{name}: {answer['images_per_second']:.1f} images/s")
@@ -55,21 +57,10 @@ def main() -> None:
         "threads": params.threads,
         "batch_size": params.train.batch_size,
         "versions": versions,
-        "processor": _processor(),
+        "processor": processor(),
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
     print(f"ratio {result['ratio']}, written to {RESULT}")
-
-
-def _in_own_process(name: str, threads: int) -> dict[str, Any]:
-    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    environment |= {"OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, __file__, "--only", name]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{name} failed:\n{done.stderr}")
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
 
 
 def _images(params: Params) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
@@ -107,22 +98,10 @@ def _run_happymaps(params: Params) -> dict[str, Any]:
 
 
 def _run_keras(params: Params, jit_compile: str | bool = "auto") -> dict[str, Any]:
-    import keras
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(params.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(params.threads)
+    keras, versions = keras_on_tensorflow(params.threads)
     keras.utils.set_random_seed(params.seed)
     spec = params.networks["experiment0"]
-    layers: list[Any] = [keras.Input((params.crop.size, params.crop.size, 1))]
-    for number, filters in enumerate(spec.filters):
-        if number:
-            layers.append(keras.layers.MaxPooling2D(2))
-        layers.append(keras.layers.Conv2D(filters, spec.kernel, activation="relu"))
-    layers.append(keras.layers.Flatten())
-    layers += [keras.layers.Dense(neurons, activation="relu") for neurons in spec.dense]
-    layers += [keras.layers.Dropout(spec.dropout), keras.layers.Dense(2, activation="softmax")]
-    model = keras.Sequential(layers)
+    model = keras_network(keras, spec, params.crop.size)
     optimizer = keras.optimizers.SGD(spec.learning_rate, momentum=spec.momentum)
     model.compile(
         optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=jit_compile
@@ -134,16 +113,7 @@ def _run_keras(params: Params, jit_compile: str | bool = "auto") -> dict[str, An
     start = time.perf_counter()
     model.fit(images, labels, batch_size=batch, epochs=1, verbose=0)
     seconds = time.perf_counter() - start
-    versions = {"keras": keras.__version__, "tensorflow": tf.__version__}
     return {"images_per_second": len(images) / seconds, "versions": versions}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), "")
 
 
 def _run_keras_without_xla(params: Params) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""Draw the README's pictures: the cast, and the learning curves of the committed results."""
+"""Draw the README's pictures: the cast, and curves and maps of the committed results."""
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -16,12 +17,14 @@ PEOPLE = 5
 
 
 def main() -> None:
-    """Write docs/cast.png and docs/curves.png."""
+    """Write the pictures beside this file; `dvc repro` or `dvc checkout` comes first."""
     with tempfile.TemporaryDirectory() as folder:
         cast = draw_cast(Path(folder) / "cast", people=PEOPLE)
         draw_cast_sheet(cast.destination / "cmu_faces", DOCS / "cast.png")
     networks = yaml.safe_load((PROJECT / "params.yaml").read_text())["networks"]
     draw_curves(DOCS / "curves.png", {name: _curves(name) for name in networks})
+    for source, picture in COPIES.items():
+        shutil.copyfile(PROJECT / "plots" / source, DOCS / picture)
 
 
 def _curves(network: str) -> list[Curve]:
@@ -34,6 +37,13 @@ def _curves(network: str) -> list[Curve]:
 
 
 PARTS = ("train", "test")
+
+# What the pipeline draws and holds no photograph.
+COPIES = {
+    "compare/decision_layer.png": "decision_layer.png",
+    "compare/decision_maps.png": "decision_maps.png",
+    "happymaps/experiment0/dense_1.png": "dense_1.png",
+}
 
 if __name__ == "__main__":
     main()

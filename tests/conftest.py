@@ -7,12 +7,13 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import torch
 
 from happymaps.params import NetworkParams, Params
 from projects import reproduced
 from toys import ROOT
 
-__all__ = ["address", "destination", "params", "reproduced", "spec"]
+__all__ = ["address", "destination", "one_thread", "params", "reproduced", "spec"]
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +26,15 @@ def params() -> Params:
 def spec(params: Params) -> NetworkParams:
     """experiment0 with fewer filters and neurons, for images of 32 pixels."""
     return params.networks["experiment0"].model_copy(update={"filters": [4, 6, 6], "dense": [8]})
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Toys are too small to be shared: on a busy machine two threads mostly wait."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -44,6 +44,20 @@ def test_a_part_is_what_the_split_says(folder: Path) -> None:
     assert parts["test"].images[:, 0, 0, 0].tolist() == [10]
 
 
+def test_shuffled_labels_are_the_same_labels_of_other_images() -> None:
+    faces = toy_faces(60)
+    shuffled, again, other = (faces.shuffled(seed) for seed in (0, 0, 1))
+    assert torch.equal(shuffled.images, faces.images)
+    for column in ("image", "subject"):
+        assert shuffled.truth[column].tolist() == faces.truth[column].tolist()
+    assert sorted(shuffled.truth["pose"]) == sorted(faces.truth["pose"])
+    assert (shuffled.truth["pose"] == faces.truth["pose"]).mean() < 0.5
+    assert ((shuffled.truth["pose"] == "left") == (shuffled.truth["left"] == 1)).all()
+    assert shuffled.truth.equals(again.truth)
+    assert not shuffled.truth.equals(other.truth)
+    assert faces.truth.equals(toy_faces(60).truth)
+
+
 def test_labels_are_the_numbers_of_the_networks_classes(spec: NetworkParams) -> None:
     faces = toy_faces(20)
     for target in ("left", "pose"):

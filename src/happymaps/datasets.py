@@ -1,5 +1,6 @@
 """Images, truth and split -> tensors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -33,6 +34,16 @@ class Faces:
         """The rows where `chosen` is true, in their order."""
         rows = np.flatnonzero(chosen.to_numpy())
         return type(self)(self.images[torch.from_numpy(rows)], self.truth.iloc[rows])
+
+    def shuffled(self, seed: int) -> Self:
+        """The same images with the truth of others: nothing can be learned but how often what is.
+
+        Whose image it is stays with the image.
+        """
+        order = np.random.default_rng(seed).permutation(len(self))
+        truth = self.truth.copy()
+        truth[["left", "pose"]] = truth[["left", "pose"]].to_numpy()[order]
+        return type(self)(self.images, truth.astype({"left": np.int64}))
 
     def labels(self, spec: NetworkParams) -> Tensor:
         """(N,) int64: for each image the number of the class that a network should answer."""
@@ -88,6 +99,24 @@ def load_parts(folder: Path, split: Path) -> dict[str, Faces]:
         if len(images) == 0:
             raise InputError(f"{split}: no image has the part {part!r}")
     return parts
+
+
+def load_test_sets(
+    faces: Path, split: Path, recordings: Path, subjects: Sequence[str]
+) -> dict[str, Faces]:
+    """What a network is tested on: `cmu_test`, and each recorded person by name.
+
+    Args:
+        faces: processed set that `split` parts.
+        split: as for `load_parts`.
+        recordings: processed set of all recorded people.
+        subjects: the people, in the order wanted.
+    """
+    recorded = load_faces(recordings)
+    people = {
+        subject: recorded.subset(recorded.truth["subject"] == subject) for subject in subjects
+    }
+    return {"cmu_test": load_parts(faces, split)["test"], **people}
 
 
 def to_input(images: Tensor) -> Tensor:

@@ -26,6 +26,9 @@ _COPIED = (
     ".dvcignore",
 )
 _MARK = ".happymaps-demo"
+# A demo is for looking, and takes minutes: one network of each kind, and rougher maps.
+_NETWORKS = ("experiment0", "fewer_filters", "four_class", "linear_output")
+_ROUGH = {"steps": 16, "seeds": 2}
 
 
 def run_demo(project: Path, folder: Path, *, people: int) -> None:
@@ -85,6 +88,8 @@ def _with_cast(params: Path, folder: Path) -> dict[str, Any]:
         "path": "data/sample/cmu_faces",
         "manifest": "data/sample/cmu_faces.sha256",
     }
+    content["networks"] = {name: content["networks"][name] for name in _NETWORKS}
+    content["happymaps"] |= _ROUGH
     content["recordings"] = [
         {"subject": video.stem, "path": video.relative_to(folder).as_posix()}
         for video in sorted((folder / "data/sample/recordings").iterdir())
@@ -121,6 +126,8 @@ def _report(folder: Path) -> None:
     print(pd.DataFrame(accuracies).T.to_string(float_format="{:.4f}".format))
     print(
         f"\nAll metrics: {folder}/metrics/\nThe cast: {folder}/plots/cast.png"
+        f"\nWhat each network looks for: {folder}/plots/compare/decision_layer.png, and layer by"
+        f" layer {folder}/plots/happymaps/<network>/"
         f"\nWhat each network got wrong: {folder}/plots/test/<network>/false_positives.png"
         f" and false_negatives.png\nCurves: cd {folder} && dvc plots show --open"
     )

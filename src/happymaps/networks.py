@@ -19,12 +19,50 @@ from happymaps.params import NetworkParams, TrainingCropParams
 # safetensors writes several metadata keys in no fixed order: one key keeps the bytes the same.
 _METADATA_KEY = "happymaps"
 
+# Channels, up to which `_FewChannels` is the faster way.
+_FEW = 4
+
+
+class _FewChannels(torch.autograd.Function):
+    """An unpadded convolution that gives images a gradient by one matrix product.
+
+    For the first layer, whose images have few channels, four times as fast as the library's own.
+    Its weights get no gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, filters, H - kernel + 1, W - kernel + 1)."""
+        ctx.save_for_backward(weight)
+        ctx.shape = images.shape
+        return nn.functional.conv2d(images, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """Spread every output's gradient over the pixels that it came from."""
+        (weight,) = ctx.saved_tensors
+        (gradient,) = gradients
+        count, channels, height, width = ctx.shape
+        rows, columns = gradient.shape[2:]
+        pixels = gradient.permute(0, 2, 3, 1).reshape(-1, len(weight))
+        shares = (weight.flatten(1).T @ pixels.T).view(*weight.shape[1:], count, rows, columns)
+        spread = gradient.new_zeros(channels, count, height, width)
+        for row in range(weight.shape[2]):
+            for column in range(weight.shape[3]):
+                part = spread[:, :, row : row + rows, column : column + columns]
+                part += shares[:, row, column]
+        return spread.transpose(0, 1), None, None
+
 
 class Conv2D(nn.Conv2d):
     """An unpadded convolution with its ReLU, one layer as in the tutorials."""
 
+    bias: Tensor
+
     def before_relu(self, images: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, filters, H - kernel + 1, W - kernel + 1)."""
+        if images.requires_grad and not self.weight.requires_grad and self.in_channels <= _FEW:
+            return _FewChannels.apply(images, self.weight, self.bias)  # type: ignore[no-any-return]
         return super().forward(images)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the parent's name
@@ -56,17 +94,38 @@ class Network(nn.Sequential):
         self.spec = spec
         self.image_size = image_size
 
+    @property
+    def decision_layer(self) -> str:
+        """Name of the last dense layer."""
+        return f"dense_{len(self.spec.dense) + 1}"
+
     def logits(self, images: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1] -> (N, classes), before the head."""
-        layers = [layer for name, layer in self.named_children() if name != "softmax"]
-        for layer, following in pairwise([*layers, None]):
+        return self.before_relu(self.decision_layer, images)
+
+    def before_relu(self, name: str, images: Tensor) -> Tensor:
+        """(N, C, H, W) in [0, 1] -> outputs of a convolution or dense layer before its ReLU.
+
+        Nothing behind that layer is computed.
+        """
+        layer = self.get_submodule(name)
+        inputs = self.inputs_of(name, images)
+        return layer.before_relu(inputs) if isinstance(layer, Conv2D | Dense) else layer(inputs)
+
+    def inputs_of(self, name: str, images: Tensor) -> Tensor:
+        """(N, C, H, W) in [0, 1] -> what the layer `name` is given."""
+        layers = list(self.named_children())
+        for (here, layer), (following, next_layer) in pairwise(layers):
+            if here == name:
+                break
             # The largest of four, then its ReLU: the same numbers as the other way round, from a
             # quarter of the work.
-            if isinstance(layer, Conv2D) and isinstance(following, nn.MaxPool2d):
+            pooled = isinstance(next_layer, nn.MaxPool2d) and following != name
+            if isinstance(layer, Conv2D) and pooled:
                 images = layer.before_relu(images)
             elif isinstance(layer, nn.MaxPool2d):
                 images = nn.functional.relu_(layer(images))
-            elif layer is not None:
+            else:
                 images = layer(images)
         return images
 

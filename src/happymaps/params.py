@@ -130,6 +130,33 @@ class TestParams(_Section):
     examples: Positive
 
 
+class HappymapsParams(_Section):
+    """How the image is found that makes a neuron happiest, and when two are the same.
+
+    `filters` says which of a filter's outputs count, `decision` whether the decision layer's are
+    taken after its head. `jitter`, `scale` and `rotation` are the largest random transformation
+    of a step, in fractions of the image; `rotation` is how far an edge moves, as a fraction of its
+    distance from the centre. `total_variation` and `norm` weigh the penalties against an ascent of
+    1 per pixel. `memory` is what a chunk of maps may take, in MiB.
+    """
+
+    parametrization: Literal["fourier", "pixel"]
+    filters: Literal["mean", "centre"]
+    decision: Literal["head", "logit"]
+    steps: Positive
+    learning_rate: Annotated[float, Field(gt=0)]
+    total_variation: Annotated[float, Field(ge=0)]
+    norm: Annotated[float, Field(ge=0)]
+    norm_p: Annotated[float, Field(ge=1)]
+    jitter: Annotated[float, Field(ge=0, lt=0.5)]
+    scale: Annotated[float, Field(ge=0, lt=1)]
+    rotation: Annotated[float, Field(ge=0, lt=1)]
+    seeds: Annotated[int, Field(ge=2)]
+    examples: Positive
+    twins: Share
+    memory: Positive
+
+
 class SeedsParams(_Section):
     """How often a network is trained again from another seed, to tell luck from skill."""
 
@@ -149,6 +176,7 @@ class Params(_Section):
     train: TrainParams
     networks: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], NetworkParams]
     test: TestParams
+    happymaps: HappymapsParams
     seeds: SeedsParams
 
     @model_validator(mode="after")

@@ -10,17 +10,25 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
+from safetensors.torch import load_file
 
 from projects import NETWORKS, Project
 
 UP_TO_DATE = "Data and pipelines are up to date."
+
+
+def each(*stages: str) -> set[str]:
+    """The stages of every network."""
+    return {f"{stage}@{network}" for stage in stages for network in NETWORKS}
 
 
 def stages_that_ran(output: str) -> set[str]:
@@ -59,6 +67,41 @@ def test_every_stage_leaves_its_outputs_and_metrics(project: Project) -> None:
         assert (project.folder / f"data/models/{network}.safetensors").is_file()
         for picture in ("false_positives", "false_negatives"):
             assert (project.folder / f"plots/test/{network}/{picture}.png").stat().st_size > 1000
+
+
+def test_every_neuron_of_every_network_has_its_map(project: Project) -> None:
+    for network in NETWORKS:
+        figures = read_json(project.folder / f"metrics/happymaps/{network}.json")
+        table = pd.read_csv(project.folder / f"data/happymaps/{network}.csv")
+        maps = load_file(project.folder / f"data/happymaps/{network}.safetensors")
+        layers = [layer for layer in figures if layer.startswith(("conv2d", "dense"))]
+        assert list(table["layer"].unique()) == layers
+        for layer in layers:
+            count = figures[layer]["neurons"]
+            assert (table["layer"] == layer).sum() == count
+            for kind in ("trained", "untrained", "shuffled"):
+                assert maps[f"{kind}/{layer}"].shape == (count, 1, 32, 32)
+            for sheet in (f"{layer}.png", f"{layer}_examples.png"):
+                file = project.folder / "plots/happymaps" / network / sheet
+                assert file.stat().st_size > 1000
+        assert set(figures["decision"]) == {
+            "complementarity", "untrained_complementarity",
+            "seed_stability", "untrained_seed_stability",
+        }  # fmt: skip
+        sheets = {file.name for file in (project.folder / "plots/feature_maps" / network).iterdir()}
+        assert sheets == {"filters.png", "cmu_test.png", "umo.png", "velu.png", "wyn.png"}
+
+
+def test_every_pair_is_compared_beside_its_controls(project: Project) -> None:
+    found = read_json(project.folder / "metrics/compare.json")
+    names = list(yaml.safe_load((project.folder / "params.yaml").read_text())["networks"])
+    assert set(found["pairs"]) == {f"{one}-{other}" for one, other in combinations(names, 2)}
+    for pair in found["pairs"].values():
+        figure = pair["decision_maps"]
+        control = max(figure["untrained"], figure["shuffled"])
+        assert figure["above_control"] == pytest.approx(figure["similarity"] - control)
+        assert set(pair["agreement"]) == {"cmu_test", "umo", "velu", "wyn"}
+    assert all(set(row) == {"claim", "figure", "control", "holds"} for row in found["claims"])
 
 
 def test_row_n_of_the_truth_belongs_to_image_n(project: Project) -> None:
@@ -109,12 +152,16 @@ def test_a_second_repro_runs_nothing(project: Project) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"test__examples": 3}, {f"test@{name}" for name in NETWORKS}),
-        ({"networks__four_class__dropout": 0.4}, {"train@four_class"}),
+        ({"test__examples": 3}, each("test")),
+        ({"happymaps__steps": 4}, each("happymaps")),
+        (
+            {"networks__four_class__dropout": 0.4},
+            {"train@four_class", "control@four_class", "compare"},
+        ),
         ({"split__test_share": 0.2}, {"split"}),
         ({"extract__rate": 2.0}, {"extract"}),
         ({"crop__recordings": "square"}, {"crop"}),
-        ({"train__epochs": 3}, {f"train@{name}" for name in NETWORKS}),
+        ({"train__epochs": 3}, each("train", "control")),
         ({"seeds__runs": 3}, set()),
     ],
 )
@@ -135,7 +182,14 @@ def test_a_param_reruns_what_depends_on_it_and_nothing_else(
 def test_how_recordings_are_cropped_is_no_matter_of_training(project: Project) -> None:
     project.set_params(crop__recordings="square")
     ran = stages_that_ran(project.dvc("repro"))
-    assert ran == {"crop", *(f"test@{name}" for name in NETWORKS)}
+    assert ran == {"crop", "compare", *each("test", "happymaps", "feature_maps")}
+
+
+def test_how_maps_are_drawn_is_no_matter_of_training(project: Project) -> None:
+    done = project.dvc("exp", "run", "-n", "steps", "-S", "happymaps.steps=5")
+    assert stages_that_ran(done) == {"compare", *each("happymaps")}
+    diff = json.loads(project.dvc("metrics", "diff", "HEAD", "steps", "--json"))
+    assert "dense_1.activation_ratio" in diff["metrics/happymaps/experiment0.json"]
 
 
 def test_an_experiment_retrains_that_network_alone_and_the_diff_shows_it(
@@ -143,7 +197,13 @@ def test_an_experiment_retrains_that_network_alone_and_the_diff_shows_it(
 ) -> None:
     change = "networks.experiment0.filters=[2,3,3]"
     done = project.dvc("exp", "run", "-n", "half", "-S", change)
-    assert stages_that_ran(done) == {"train@experiment0", "test@experiment0"}
+    assert stages_that_ran(done) == {
+        "compare",
+        *(
+            f"{stage}@experiment0"
+            for stage in ("train", "control", "test", "happymaps", "feature_maps")
+        ),
+    }
     diff = json.loads(project.dvc("metrics", "diff", "HEAD", "half", "--json"))
     parameters = diff["metrics/train/experiment0.json"]["parameters"]
     assert parameters["new"] < parameters["old"]
@@ -153,7 +213,8 @@ def test_an_experiment_retrains_that_network_alone_and_the_diff_shows_it(
     sheets = project.dvc("plots", "diff", "HEAD", "half", "-o", "compared")
     assert "index.html" in sheets
     pictures = [file.name for file in (project.folder / "compared/static").iterdir()]
-    assert any("half" in name and "false_negatives" in name for name in pictures)
+    for sheet in ("false_negatives", "dense_2", "filters", "decision_layer"):
+        assert any("half" in name and sheet in name for name in pictures), sheet
     shutil.rmtree(project.folder / "compared")
 
 
@@ -292,7 +353,7 @@ def test_predict_takes_folders_and_loses_nothing_to_a_bad_file(
 def test_predict_names_the_networks_there_are(project: Project) -> None:
     done = project.python("-m", "happymaps.cli", "predict", "--network", "resnet", "params.yaml")
     assert done.returncode == 1
-    assert "there are experiment0, four_class, linear_output" in done.stderr
+    assert "there are experiment0, four_class" in done.stderr
 
 
 def test_an_experiment_in_a_folder_of_its_own_runs_that_folders_code(project: Project) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from happymaps.datasets import Faces, load_faces, load_parts
+from happymaps.datasets import Faces, load_test_sets
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import left_roc, predictions, scores
 from happymaps.figures import Row, draw_sheet
@@ -26,7 +26,8 @@ def main() -> None:
     network = load_network(MODELS / f"{name}.safetensors").network.to(best_device())
     metrics = {}
     tables = {}
-    sets = _test_sets(params)
+    subjects = [recording.subject for recording in params.recordings]
+    sets = load_test_sets(PROCESSED / "cmu_faces", SPLIT, PROCESSED / "recordings", subjects)
     for set_name, faces in sets.items():
         logits = logits_of(network, faces.images)
         tables[set_name] = predictions(network.spec, logits, faces)
@@ -45,15 +46,6 @@ def main() -> None:
         path = PLOTS / "test" / name / f"{error.replace(' ', '_')}.png"
         title = f"{name}: {error} (above each image: its truth; the network's output for left)"
         draw_sheet(path, title, rows, params.test.examples)
-
-
-def _test_sets(params: Params) -> dict[str, Faces]:
-    recordings = load_faces(PROCESSED / "recordings")
-    subjects = {
-        recording.subject: recordings.subset(recordings.truth["subject"] == recording.subject)
-        for recording in params.recordings
-    }
-    return {"cmu_test": load_parts(PROCESSED / "cmu_faces", SPLIT)["test"], **subjects}
 
 
 def _write_plot_data(folder: Path, group: str, table: pd.DataFrame) -> None:

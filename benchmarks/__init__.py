@@ -1,0 +1,1 @@
+"""What the README promises, measured; every script is run by its path."""

@@ -1,0 +1,65 @@
+"""What the benchmarks share: a process for each side, the machine's name, the network in Keras."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from happymaps.params import NetworkParams
+
+
+def in_own_process(script: str, name: str, threads: int) -> dict[str, Any]:
+    """What `script --only name` prints last, as JSON; ends this process too when it fails.
+
+    Args:
+        script: path of the benchmark.
+        name: which of its sides.
+        threads: for the libraries that ask the environment.
+    """
+    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment |= {"OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, script, "--only", name]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{name} failed:\n{done.stderr}")
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def processor() -> str:
+    """The processor's model, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), "")
+
+
+def keras_on_tensorflow(threads: int) -> tuple[Any, dict[str, str]]:
+    """The Keras module and both versions, with TensorFlow set to so many threads."""
+    import keras
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    return keras, {"keras": keras.__version__, "tensorflow": tf.__version__}
+
+
+def keras_network(keras: Any, spec: NetworkParams, image_size: int) -> Any:
+    """The same architecture as a `keras.Sequential`, its layers named as ours are."""
+    layers: list[Any] = [keras.Input((image_size, image_size, 1))]
+    for number, filters in enumerate(spec.filters, start=1):
+        if number > 1:
+            layers.append(keras.layers.MaxPooling2D(2, name=f"max_pooling2d_{number - 1}"))
+        name = f"conv2d_{number}"
+        layers.append(keras.layers.Conv2D(filters, spec.kernel, activation="relu", name=name))
+    layers.append(keras.layers.Flatten(name="flatten"))
+    for number, neurons in enumerate(spec.dense, start=1):
+        layers.append(keras.layers.Dense(neurons, activation="relu", name=f"dense_{number}"))
+    layers.append(keras.layers.Dropout(spec.dropout, name="dropout"))
+    name = f"dense_{len(spec.dense) + 1}"
+    layers.append(keras.layers.Dense(len(spec.classes), activation="softmax", name=name))
+    return keras.Sequential(layers)

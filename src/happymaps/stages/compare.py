@@ -1,0 +1,158 @@
+"""Compare what the networks have learned, pair by pair, and decide the published claims."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from tqdm import tqdm
+
+from happymaps.datasets import Faces, load_parts, load_test_sets, to_input
+from happymaps.errors import exit_on_error
+from happymaps.figures import Row, draw_heat_maps, draw_sheet, to_pixels
+from happymaps.files import write_json
+from happymaps.networks import Network, build_network, load_network, parameter_count
+from happymaps.params import Params
+from happymaps.stages.layout import (
+    CONTROLS,
+    HAPPYMAPS,
+    METRICS,
+    MODELS,
+    PLOTS,
+    PROCESSED,
+    SPLIT,
+)
+from happymaps.training import best_device, configure_torch, logits_of
+from happymaps.understanding.comparison import (
+    Kinds,
+    Side,
+    compare,
+    published_claims,
+    readability,
+    table_of,
+)
+from happymaps.understanding.layers import layer_outputs, neuron_layers
+from happymaps.understanding.similarity import gram
+
+
+def main() -> None:
+    """Write metrics/compare.json, heat maps of the pairs, and all decision maps on one sheet."""
+    params = Params.load()
+    names = list(params.networks)
+    configure_torch(params.threads)
+    subjects = [recording.subject for recording in params.recordings]
+    sets = load_test_sets(PROCESSED / "cmu_faces", SPLIT, PROCESSED / "recordings", subjects)
+    sets = {name: faces for name, faces in sets.items() if len(faces)}
+    train = load_parts(PROCESSED / "cmu_faces", SPLIT)["train"]
+
+    kinds, parameters, readable = {}, {}, {}
+    for name in tqdm(names, unit="network", desc="looking at"):
+        trained = load_network(MODELS / f"{name}.safetensors").network
+        kinds[name] = _kinds(name, trained, params.seed, sets)
+        parameters[name] = parameter_count(trained)
+        decision_maps = kinds[name]["trained"].maps[trained.decision_layer]
+        readable[name] = readability(decision_maps, train.images, train.labels(trained.spec))
+    pairs = {
+        f"{one}-{other}": compare(kinds[one], kinds[other])
+        for one, other in tqdm([*combinations(names, 2)], unit="pair", desc="comparing")
+    }
+    metrics = {
+        name: json.loads((METRICS / "happymaps" / f"{name}.json").read_text()) for name in names
+    }
+    claims = published_claims(pairs, metrics, parameters, readable)
+    write_json(
+        METRICS / "compare.json",
+        {"pairs": pairs, "claims": [asdict(claim) for claim in claims], "readability": readable},
+    )
+    for key, title in _TITLES.items():
+        panels = {
+            heading: table_of(names, pairs, key, figure) for figure, heading in _PANELS.items()
+        }
+        draw_heat_maps(PLOTS / "compare" / f"{key}.png", title, names, panels)
+    _draw_decision_maps(PLOTS / "compare" / "decision_layer.png", kinds)
+
+
+_TITLES = {
+    "agreement": "Agreement of predictions, mean over the test sets",
+    "decision_maps": "Similarity of decision maps",
+    "layer_maps": "Similarity of inner maps after the best matching, mean over the layers",
+    "cka": "Linear CKA of activations on the test images, mean over the layers",
+}
+_PANELS = {
+    "similarity": "similarity",
+    "untrained": "control: untrained",
+    "shuffled": "control: shuffled labels",
+    "above_control": "above the better control",
+}
+
+
+def _kinds(name: str, trained: Network, seed: int, sets: Mapping[str, Faces]) -> Kinds:
+    maps = load_file(HAPPYMAPS / f"{name}.safetensors")
+    return {
+        "trained": _side(trained, "trained", maps, sets),
+        "untrained": _side(
+            build_network(trained.spec, trained.image_size, seed=seed).eval(),
+            "untrained",
+            maps,
+            sets,
+        ),
+        "shuffled": _side(
+            load_network(CONTROLS / f"{name}.safetensors").network, "shuffled", maps, sets
+        ),
+    }
+
+
+def _side(network: Network, kind: str, maps: dict[str, Tensor], sets: Mapping[str, Faces]) -> Side:
+    network.to(best_device())
+    left = network.spec.classes.index("left")
+    return Side(
+        classes=network.spec.classes,
+        decision_layer=network.decision_layer,
+        maps={layer: maps[f"{kind}/{layer}"].float() for layer in neuron_layers(network)},
+        grams=_grams(network, sets["cmu_test"]),
+        said_left={
+            name: (logits_of(network, faces.images).argmax(dim=1) == left).numpy()
+            for name, faces in sets.items()
+        },
+    )
+
+
+@torch.inference_mode()
+def _grams(network: Network, faces: Faces) -> dict[str, Any]:
+    wanted = neuron_layers(network)
+    images = to_input(faces.images.to(best_device()))
+    return {
+        layer: gram(outputs) for layer, outputs in layer_outputs(network, images) if layer in wanted
+    }
+
+
+def _draw_decision_maps(path: Path, kinds: Mapping[str, Kinds]) -> None:
+    """A row a class, the networks that have these classes beside each other.
+
+    A network whose classes no other has takes a row of its own.
+    """
+    sides = {name: sides["trained"] for name, sides in kinds.items()}
+    pixels = {
+        name: to_pixels(side.maps[side.decision_layer].numpy()) for name, side in sides.items()
+    }
+    rows = []
+    for classes in dict.fromkeys(side.classes for side in sides.values()):
+        names = [name for name, side in sides.items() if side.classes == classes]
+        if len(names) == 1:
+            rows.append(Row(names[0], pixels[names[0]], classes))
+            continue
+        rows += [
+            Row(f'"{one}"', [pixels[name][number] for name in names], names)
+            for number, one in enumerate(classes)
+        ]
+    columns = max(len(row.images) for row in rows)
+    draw_sheet(path, "What makes each network's decision happiest", rows, columns)
+
+
+if __name__ == "__main__":
+    exit_on_error(main)

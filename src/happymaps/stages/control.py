@@ -1,0 +1,44 @@
+"""Train one network on shuffled labels: what the same network is when it has learned nothing."""
+
+import sys
+from dataclasses import asdict
+
+from happymaps.datasets import load_parts
+from happymaps.errors import exit_on_error
+from happymaps.files import write_json
+from happymaps.networks import SavedNetwork, build_network, save_network
+from happymaps.params import Params, TrainingCropParams
+from happymaps.stages.layout import CHECKPOINTS, CONTROLS, METRICS, PROCESSED, SPLIT
+from happymaps.training import Epoch, configure_torch, fit
+
+
+def main() -> None:
+    """Write data/controls/<network>.safetensors and its last figures."""
+    name = sys.argv[1]
+    params = Params.load()
+    configure_torch(params.threads)
+    parts = load_parts(PROCESSED / "cmu_faces", SPLIT)
+    network = build_network(params.network(name), params.crop.size, seed=params.seed)
+    checkpoint = CHECKPOINTS / f"control_{name}.safetensors"
+    history: list[Epoch] = []
+    fit(
+        network,
+        parts["train"].shuffled(params.seed),
+        parts["test"],
+        params.train,
+        seed=params.seed,
+        log=history.append,
+        checkpoint=checkpoint,
+    )
+    crop = TrainingCropParams(
+        size=params.crop.size, resample=params.crop.resample, cmu_faces=params.crop.cmu_faces
+    )
+    save_network(SavedNetwork(name, network.cpu(), crop), CONTROLS / f"{name}.safetensors")
+    figures = asdict(history[-1])
+    del figures["number"]
+    write_json(METRICS / "control" / f"{name}.json", figures)
+    checkpoint.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    exit_on_error(main)

@@ -1,0 +1,99 @@
+"""Draw one network's filters, and what its layers make of single images."""
+
+import sys
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor
+
+from happymaps.datasets import Faces, load_test_sets
+from happymaps.errors import exit_on_error
+from happymaps.evaluation import predictions
+from happymaps.figures import Row, draw_sheet, to_pixels
+from happymaps.files import replacing_folder
+from happymaps.networks import Network, load_network
+from happymaps.params import Params
+from happymaps.stages.layout import MODELS, PLOTS, PROCESSED, SPLIT
+from happymaps.training import best_device, configure_torch, logits_of
+from happymaps.understanding.feature_maps import feature_maps, kernels
+
+_COLUMNS = 16
+_KERNEL_ZOOM = 32
+
+
+def main() -> None:
+    """Write filters.png, and a sheet a test set: a correct left, a correct not-left, an error."""
+    name = sys.argv[1]
+    params = Params.load()
+    configure_torch(params.threads)
+    network = load_network(MODELS / f"{name}.safetensors").network.to(best_device())
+    subjects = [recording.subject for recording in params.recordings]
+    sets = load_test_sets(PROCESSED / "cmu_faces", SPLIT, PROCESSED / "recordings", subjects)
+    with replacing_folder(PLOTS / "feature_maps" / name) as folder:
+        first = to_pixels(kernels(network))
+        title = f"{name}: kernels of the first layer (grey is 0; one scale for all)"
+        rows = list(_rows("", first, [str(number) for number in range(len(first))]))
+        draw_sheet(folder / "filters.png", title, rows, _COLUMNS, zoom=_KERNEL_ZOOM)
+        for set_name, faces in sets.items():
+            table = predictions(network.spec, logits_of(network, faces.images), faces)
+            rows = [
+                row
+                for kind, chosen in _kinds(table).items()
+                for row in _example(network, set_name, kind, chosen, faces, table, params.seed)
+            ]
+            draw_sheet(
+                folder / f"{set_name}.png",
+                f"{name}, {set_name}: what each layer hands on (white: the layer's largest output)",
+                rows,
+                _COLUMNS,
+            )
+
+
+def _kinds(table: pd.DataFrame) -> dict[str, "pd.Series[bool]"]:
+    correct = table["actual"] == table["predicted"]
+    left = table["pose"] == "left"
+    return {"correct left": correct & left, "correct not left": correct & ~left, "error": ~correct}
+
+
+def _example(
+    network: Network,
+    set_name: str,
+    kind: str,
+    chosen: "pd.Series[bool]",
+    faces: Faces,
+    table: pd.DataFrame,
+    seed: int,
+) -> Iterator[Row]:
+    """Rows of one image, a seeded choice among the chosen: itself, then layer by layer."""
+    candidates = np.flatnonzero(chosen)
+    if len(candidates) == 0:
+        yield Row(f"{kind}: none among {len(table)} images", [], [])
+        return
+    generator = np.random.default_rng([seed, zlib.crc32(f"{set_name} {kind}".encode())])
+    number = int(generator.choice(candidates))
+    about = table.iloc[number]
+    caption = f"{about['pose']}; {about['predicted']}: {about['confidence']:.2f}"
+    image = faces.images[number]
+    yield Row(f"{kind} ({about['image']}: its truth; the answer)", [image[0].numpy()], [caption])
+    for layer, maps in feature_maps(network, image).items():
+        yield from _rows(layer, _enlarged(maps, network.image_size), [""] * len(maps))
+
+
+def _enlarged(maps: Tensor, size: int) -> list[NDArray[np.uint8]]:
+    """As near to the image's own size as whole pixels allow."""
+    zoom = max(1, size // maps.shape[-1])
+    pixels = to_pixels(maps.unsqueeze(1).numpy())
+    return [image.repeat(zoom, axis=0).repeat(zoom, axis=1) for image in pixels]
+
+
+def _rows(title: str, images: list[NDArray[np.uint8]], captions: list[str]) -> Iterator[Row]:
+    for start in range(0, len(images), _COLUMNS):
+        end = start + _COLUMNS
+        yield Row("" if start else title, images[start:end], captions[start:end])
+
+
+if __name__ == "__main__":
+    exit_on_error(main)

@@ -1,0 +1,193 @@
+"""Draw what every neuron of one network wants to see, and tell which of them it would not miss."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import save_file
+from tqdm import tqdm
+
+from happymaps.datasets import Faces, load_faces, load_parts
+from happymaps.errors import exit_on_error
+from happymaps.figures import Row, draw_sheet, to_pixels
+from happymaps.files import replacing, replacing_folder, write_json
+from happymaps.networks import Network, build_network, load_network
+from happymaps.params import HappymapsParams, Params
+from happymaps.stages.layout import (
+    CONTROLS,
+    HAPPYMAPS,
+    METRICS,
+    MODELS,
+    PLOTS,
+    PROCESSED,
+    SPLIT,
+)
+from happymaps.training import best_device, configure_torch
+from happymaps.understanding.activation_maximization import HappyMaps, happy_maps
+from happymaps.understanding.layers import activations, neuron_layers
+from happymaps.understanding.neurons import judge, layer_figures, neuron_table
+from happymaps.understanding.pruning import prove
+from happymaps.understanding.similarity import mean_pairwise_correlation
+
+_COLUMNS = 16
+_THUMBNAIL = 2  # pixels of an image that become one
+
+
+def main() -> None:
+    """Write maps as arrays, what is known of each neuron as a table, metrics, and sheets."""
+    name = sys.argv[1]
+    params = Params.load()
+    configure_torch(params.threads)
+    device = best_device()
+    trained = load_network(MODELS / f"{name}.safetensors").network.to(device)
+    control = load_network(CONTROLS / f"{name}.safetensors").network.to(device)
+    untrained = build_network(trained.spec, trained.image_size, seed=params.seed).to(device)
+    parts = load_parts(PROCESSED / "cmu_faces", SPLIT)
+    train, settings = parts["train"], params.happymaps
+
+    count = sum(neuron_layers(trained).values())
+    with tqdm(total=3 * count, unit="map", desc="happymaps") as bar:
+        maps = _maps_of(trained, settings, params.seed, bar)
+        untrained_maps = _maps_of(untrained, settings, params.seed, bar)
+        control_maps = _maps_of(control, settings, params.seed, bar)
+    sets = {"trained": maps, "untrained": untrained_maps, "shuffled": control_maps}
+    _write_maps(HAPPYMAPS / f"{name}.safetensors", sets)
+
+    real = activations(trained, train.images, settings.filters, settings.decision)
+    verdicts = {
+        layer: judge(drawn.images, drawn.reachable, real[layer],
+                     untrained_maps[layer].images, settings.twins)
+        for layer, drawn in maps.items() if layer != trained.decision_layer
+    }  # fmt: skip
+    table = neuron_table(trained, maps, real, verdicts, train, settings)
+    with replacing(HAPPYMAPS / f"{name}.csv") as draft:
+        table.to_csv(draft, index=False)
+
+    tests = {"cmu_test": parts["test"], "recordings": load_faces(PROCESSED / "recordings")}
+    metrics = {
+        **{layer: layer_figures(rows) for layer, rows in table.groupby("layer", sort=False)},
+        "decision": _decision_metrics(trained, untrained, maps, untrained_maps, params),
+        "advice": prove(trained, verdicts, train, tests, params.seed),
+    }
+    write_json(METRICS / "happymaps" / f"{name}.json", metrics)
+    _draw_sheets(PLOTS / "happymaps" / name, name, trained, maps, table, train)
+
+
+def _maps_of(
+    network: Network, settings: HappymapsParams, seed: int, bar: "tqdm[Any]"
+) -> dict[str, HappyMaps]:
+    return {
+        layer: happy_maps(network, layer, settings, seed=seed, bar=bar)
+        for layer in neuron_layers(network)
+    }
+
+
+def _write_maps(path: Path, sets: dict[str, dict[str, HappyMaps]]) -> None:
+    # Half precision: steps of 1/2000 are finer than any screen's.
+    tensors = {
+        f"{kind}/{layer}": drawn.images.half().contiguous()
+        for kind, maps in sets.items()
+        for layer, drawn in maps.items()
+    }
+    with replacing(path) as draft:
+        save_file(tensors, draft)
+
+
+def _decision_metrics(
+    trained: Network,
+    untrained: Network,
+    maps: dict[str, HappyMaps],
+    untrained_maps: dict[str, HappyMaps],
+    params: Params,
+) -> dict[str, float]:
+    layer = trained.decision_layer
+    return {
+        "complementarity": mean_pairwise_correlation(maps[layer].images),
+        "untrained_complementarity": mean_pairwise_correlation(untrained_maps[layer].images),
+        "seed_stability": _seed_stability(trained, maps[layer], params),
+        "untrained_seed_stability": _seed_stability(untrained, untrained_maps[layer], params),
+    }
+
+
+def _seed_stability(network: Network, first: HappyMaps, params: Params) -> float:
+    """Mean correlation of a decision map with itself from other seeds, over the classes."""
+    seeds = range(params.seed + 1, params.seed + params.happymaps.seeds)
+    layer = network.decision_layer
+    drawn = [happy_maps(network, layer, params.happymaps, seed=seed).images for seed in seeds]
+    by_class = torch.stack([first.images, *drawn], dim=1)
+    return float(np.mean([mean_pairwise_correlation(images) for images in by_class]))
+
+
+def _draw_sheets(
+    folder: Path,
+    name: str,
+    network: Network,
+    maps: dict[str, HappyMaps],
+    table: pd.DataFrame,
+    train: Faces,
+) -> None:
+    """One sheet a layer with all its maps, and one with the images that each neuron likes best."""
+    position = {image: row for row, image in enumerate(train.truth["image"])}
+    with replacing_folder(folder) as draft:
+        for layer, neurons in table.groupby("layer", sort=False):
+            pixels = to_pixels(maps[str(layer)].images.numpy())
+            is_decision = layer == network.decision_layer
+            columns = len(pixels) if is_decision else _COLUMNS
+            captions = [_caption(one) for one in _records(neurons)]
+            rows = [
+                Row("", pixels[start : start + columns], captions[start : start + columns])
+                for start in range(0, len(pixels), columns)
+            ]
+            draw_sheet(
+                draft / f"{layer}.png",
+                f"{name}, {layer}: what makes each neuron happiest"
+                " (activation of the map / largest on a real image; flag)",
+                rows,
+                columns,
+                zoom=3 if is_decision else 1,
+            )
+            best = [
+                _liked_row(one, pixels[one["neuron"]], position, train)
+                for one in _records(neurons)
+                if one["flag"] != "dead"
+            ]
+            draw_sheet(
+                draft / f"{layer}_examples.png",
+                f"{name}, {layer}: the map, and the training images that the neuron likes best",
+                best,
+                columns=1 + max((len(row.images) - 1 for row in best), default=0),
+            )
+
+
+def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return rows.to_dict("records")  # type: ignore[return-value]
+
+
+def _caption(neuron: dict[str, Any]) -> str:
+    flag = f"twin of {neuron['twin_of']}" if neuron["flag"] == "twin" else neuron["flag"]
+    title = neuron["name"] or neuron["neuron"]
+    return f"{title}: {neuron['activation']:.3g} / {neuron['largest_real']:.3g} {flag}".rstrip()
+
+
+def _liked_row(
+    neuron: dict[str, Any], pixels: NDArray[np.uint8], position: dict[str, int], train: Faces
+) -> Row:
+    images = neuron["examples"].split()
+    shown = [train.images[position[image], 0].numpy() for image in images]
+    captions = [f"{neuron['name'] or neuron['neuron']}: {neuron['activation']:.3g}"]
+    return Row(
+        "", [_thumbnail(one) for one in (pixels, *shown)], captions + neuron["liked"].split()
+    )
+
+
+def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(image).reduce(_THUMBNAIL))
+
+
+if __name__ == "__main__":
+    exit_on_error(main)

@@ -1,0 +1,170 @@
+"""A network without some of its neurons: the proof that it does not miss them."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from happymaps.datasets import Faces, to_input
+from happymaps.networks import Conv2D, Network
+from happymaps.training import logits_of
+from happymaps.understanding.layers import layer_outputs, neuron_layer, neuron_layers
+from happymaps.understanding.neurons import FLAGS, Neuron
+
+# Per layer, the neurons to take out, each with the neuron that it repeats or None.
+Removed = Mapping[str, Mapping[int, int | None]]
+
+_BATCH = 64
+_RANDOM_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean (K,) and covariance (K, K) of what a layer's neurons hand on, float64."""
+
+    mean: Tensor
+    covariance: Tensor
+
+
+@torch.inference_mode()
+def moments(network: Network, images: Tensor) -> dict[str, Moments]:
+    """What every layer but the decision layer hands on to the next, over images and places.
+
+    Args:
+        network: in evaluation mode.
+        images: (N, C, H, W) uint8.
+    """
+    names = [name for name in neuron_layers(network) if name != network.decision_layer]
+    sizes = neuron_layers(network)
+    sums = {name: torch.zeros(sizes[name], dtype=torch.float64) for name in names}
+    products = {name: torch.zeros(sizes[name], sizes[name], dtype=torch.float64) for name in names}
+    counts = dict.fromkeys(names, 0)
+    device = next(network.parameters()).device
+    for batch in images.split(_BATCH):
+        for name, given in _handed_on(network, to_input(batch.to(device))):
+            values = given.view(len(batch), sizes[name], -1).transpose(0, 1).flatten(1)
+            sums[name] += values.sum(dim=1).cpu()
+            products[name] += (values @ values.T).cpu()
+            counts[name] += values.shape[1]
+    means = {name: sums[name] / counts[name] for name in names}
+    return {
+        name: Moments(means[name], products[name] / counts[name] - means[name].outer(means[name]))
+        for name in names
+    }
+
+
+def _handed_on(network: Network, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Each layer's name with what the next layer of neurons is given of it."""
+    sender, given = None, images
+    for name, outputs in layer_outputs(network, images):
+        if name in neuron_layers(network):
+            if sender is not None:
+                yield sender, given.contiguous()
+            sender = name
+        given = outputs
+
+
+def without(network: Network, removed: Removed, moments_of: dict[str, Moments]) -> Network:
+    """A copy of the network that some neurons have been taken out of, without training.
+
+    What the next layer was given of a neuron is replaced: for a twin, by the line through the
+    neuron that it repeats (least squares); for every other by its mean. Both go into the next
+    layer's weights and biases, so the neuron itself has no way out any more.
+
+    Args:
+        network: stays as it is.
+        removed: per layer, the neurons to take out, each with the neuron it repeats or None.
+        moments_of: of the same network, on the images that stand for what it will see.
+    """
+    pruned = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+    layers = list(neuron_layers(network))
+    for name, following in pairwise(layers):
+        count = len(neuron_layer(pruned, name).weight)
+        layer = neuron_layer(pruned, following)
+        _take_out(layer, count, removed.get(name, {}), moments_of[name])
+    return pruned.to(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def _take_out(
+    layer: Conv2D | nn.Linear, count: int, removed: Mapping[int, int | None], known: Moments
+) -> None:
+    # (outputs, neurons, places of the kernel or of the flattened map)
+    weight, bias = layer.weight.view(len(layer.weight), count, -1), layer.bias
+    # Twins first: the neuron that they repeat may be one to be taken out itself.
+    for neuron, model in sorted(removed.items(), key=lambda item: item[1] is None):
+        constant = known.mean[neuron].item()
+        if model is not None:
+            variance = known.covariance[model, model].clamp_min(torch.finfo().tiny)
+            slope = (known.covariance[neuron, model] / variance).item()
+            constant -= slope * known.mean[model].item()
+            weight[:, model] += slope * weight[:, neuron]
+        bias += constant * weight[:, neuron].sum(dim=1)
+        weight[:, neuron] = 0
+
+
+def _random_neurons(removed: Removed, sizes: dict[str, int], seed: int) -> Removed:
+    """As many neurons of each layer as in `removed`, chosen at random."""
+    generator = np.random.default_rng(seed)
+    return {
+        name: dict.fromkeys(
+            sorted(generator.choice(sizes[name], len(chosen), replace=False).tolist())
+        )
+        for name, chosen in removed.items()
+    }
+
+
+def prove(
+    network: Network,
+    verdicts: dict[str, list[Neuron]],
+    train: Faces,
+    tests: dict[str, Faces],
+    seed: int,
+) -> dict[str, Any]:
+    """What the network can do without the neurons that it is said not to need.
+
+    The flags are taken out one after the other, each on top of those before it; beside each, as
+    many neurons of the same layers chosen at random.
+    """
+    tests = {name: faces for name, faces in tests.items() if len(faces)}
+    known = moments(network, train.images)
+    sizes = neuron_layers(network)
+    inner = sum(sizes[layer] for layer in verdicts)
+    steps = {}
+    for number in range(1, len(FLAGS) + 1):
+        flags = FLAGS[:number]
+        removed = {
+            layer: {index: one.twin for index, one in enumerate(neurons) if one.flag in flags}
+            for layer, neurons in verdicts.items()
+        }
+        rounds = [
+            _accuracies(
+                without(network, _random_neurons(removed, sizes, seed + turn), known), tests
+            )
+            for turn in range(_RANDOM_ROUNDS)
+        ]
+        steps["_and_".join(flags)] = {
+            "removed": sum(len(chosen) for chosen in removed.values()),
+            "accuracy": _accuracies(without(network, removed, known), tests),
+            "accuracy_without_random": {
+                name: float(np.mean([accuracies[name] for accuracies in rounds]))
+                for name in tests
+            },
+        }  # fmt: skip
+    return {"inner_neurons": inner, "accuracy": _accuracies(network, tests), "without": steps}
+
+
+def _accuracies(network: Network, tests: dict[str, Faces]) -> dict[str, float]:
+    return {
+        name: float(
+            (logits_of(network, faces.images).argmax(dim=1) == faces.labels(network.spec))
+            .double()
+            .mean()
+        )
+        for name, faces in tests.items()
+    }

@@ -1,0 +1,77 @@
+"""How alike two sets of maps, or two networks' activations, are: as a number."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+
+def correlations(one: Tensor, other: Tensor) -> Tensor:
+    """Pearson's correlation of each image of one set with each of the other.
+
+    Args:
+        one: (K, ...) images or activations of any kind.
+        other: (L, ...) of the same size.
+
+    Returns:
+        (K, L) float64 in [-1, 1]; 0 where one of the two is constant.
+    """
+    return _standardized(one) @ _standardized(other).T
+
+
+def _standardized(images: Tensor) -> Tensor:
+    flat = images.flatten(1).double()
+    flat = flat - flat.mean(dim=1, keepdim=True)
+    length = flat.norm(dim=1, keepdim=True)
+    # What is left of a constant after rounding is no pattern.
+    constant = length <= 1e-6 * images.flatten(1).double().norm(dim=1, keepdim=True)
+    return torch.where(constant, 0.0, flat / length.clamp_min(torch.finfo(torch.float64).tiny))
+
+
+def matched_similarity(one: Tensor, other: Tensor) -> float:
+    """Mean correlation of two layers' maps after the best one-to-one matching of neurons.
+
+    The matching is the Hungarian method's (Kuhn 1955), as Li et al. 2016 ("Convergent learning")
+    match neurons. Where one layer has more neurons than the other, its rest stays unmatched.
+
+    Args:
+        one: (K, C, H, W) maps.
+        other: (L, C, H, W) maps.
+    """
+    table = correlations(one, other).numpy()
+    rows, columns = linear_sum_assignment(table, maximize=True)
+    return float(table[rows, columns].mean())
+
+
+def mean_pairwise_correlation(images: Tensor) -> float:
+    """Mean correlation over all pairs of (K, ...) images; 1.0 for a single one."""
+    count = len(images)
+    if count < 2:
+        return 1.0
+    table = correlations(images, images)
+    return float((table.sum() - table.trace()) / (count * (count - 1)))
+
+
+def gram(features: Tensor) -> NDArray[np.float64]:
+    """(N, ...) activations of N images -> their centred (N, N) matrix of inner products."""
+    flat = features.flatten(1)
+    centred = flat - flat.mean(dim=0)
+    # What is left of a constant after rounding is no answer.
+    centred[:, centred.abs().amax(dim=0) <= 1e-6 * flat.abs().amax(dim=0)] = 0
+    product: NDArray[np.float64] = (centred @ centred.T).double().cpu().numpy()
+    return product
+
+
+def linear_cka(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Linear centred kernel alignment (Kornblith et al. 2019) of two layers, in [0, 1].
+
+    Args:
+        one: the first layer's `gram` matrix, (N, N).
+        other: the second's, of the same N images in the same order.
+
+    Returns:
+        0 where a layer answers the same to every image.
+    """
+    lengths = np.linalg.norm(one) * np.linalg.norm(other)
+    return float((one * other).sum() / lengths) if lengths > 0 else 0.0

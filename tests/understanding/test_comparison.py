@@ -1,0 +1,167 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from happymaps.understanding.comparison import (
+    Kinds,
+    Side,
+    compare,
+    published_claims,
+    readability,
+    table_of,
+)
+from happymaps.understanding.similarity import gram
+
+
+def side(seed: int, *, classes: tuple[str, ...] = ("not left", "left"), hidden: int = 5) -> Side:
+    """A network that has drawn, answered and felt at random."""
+    generator = torch.Generator().manual_seed(seed)
+    maps = {
+        "conv2d_1": torch.rand(4, 1, 16, 16, generator=generator),
+        "dense_1": torch.rand(hidden, 1, 16, 16, generator=generator),
+        "dense_2": torch.rand(len(classes), 1, 16, 16, generator=generator),
+    }
+    return Side(
+        classes=classes,
+        decision_layer="dense_2",
+        maps=maps,
+        grams={layer: gram(torch.rand(60, 7, generator=generator)) for layer in maps},
+        said_left={"cmu_test": (torch.rand(60, generator=generator) < 0.5).numpy()},
+    )
+
+
+def kinds(seed: int, trained: Side | None = None, **changes: Any) -> Kinds:
+    return {
+        "trained": trained or side(seed, **changes),
+        "untrained": side(seed + 1, **changes),
+        "shuffled": side(seed + 2, **changes),
+    }
+
+
+def shuffled_neurons(one: Side) -> Side:
+    """The same network with its inner neurons in another order: it has learned the same."""
+    maps = dict(one.maps)
+    for layer in ("conv2d_1", "dense_1"):
+        order = torch.randperm(len(maps[layer]), generator=torch.Generator().manual_seed(9))
+        maps[layer] = maps[layer][order]
+    return Side(one.classes, one.decision_layer, maps, one.grams, one.said_left)
+
+
+def test_the_same_network_is_found_the_same_and_controls_are_not() -> None:
+    one = side(0)
+    found = compare(kinds(0, one), kinds(50, shuffled_neurons(one)))
+    figures = [
+        found["agreement"]["cmu_test"], found["decision_maps"], *found["layer_maps"].values(),
+        *found["cka"].values(),
+    ]  # fmt: skip
+    assert set(found["layer_maps"]) == {"conv2d_1", "dense_1"}
+    assert set(found["cka"]) == {"conv2d_1", "dense_1", "decision"}
+    for figure in figures:
+        assert figure["similarity"] == pytest.approx(1, abs=1e-4)
+        assert figure["above_control"] > 0.2
+        assert figure["above_control"] == pytest.approx(
+            figure["similarity"] - max(figure["untrained"], figure["shuffled"])
+        )
+
+
+def test_two_networks_of_chance_are_no_more_alike_than_their_controls() -> None:
+    found = compare(kinds(0), kinds(50))
+    assert abs(found["decision_maps"]["above_control"]) < 0.2
+    assert all(abs(one["above_control"]) < 0.2 for one in found["layer_maps"].values())
+    assert all(abs(one["above_control"]) < 0.2 for one in found["cka"].values())
+
+
+def test_a_control_is_the_mean_of_both_ways() -> None:
+    one, other = kinds(0), kinds(50)
+    found = compare(one, other)["agreement"]["cmu_test"]
+    there = (
+        one["trained"].said_left["cmu_test"] == other["untrained"].said_left["cmu_test"]
+    ).mean()
+    back = (one["untrained"].said_left["cmu_test"] == other["trained"].said_left["cmu_test"]).mean()
+    assert found["untrained"] == pytest.approx((there + back) / 2)
+
+
+def test_only_classes_and_layers_that_both_have_are_compared() -> None:
+    four = side(3, classes=("straight", "left", "right", "up"), hidden=9)
+    two = side(0)
+    maps = dict(four.maps) | {"dense_2": torch.rand(4, 1, 16, 16)}
+    maps["dense_2"][1] = two.maps["dense_2"][1]
+    four = Side(four.classes, "dense_2", maps, four.grams, four.said_left)
+    found = compare(kinds(0, two), kinds(3, four, classes=four.classes, hidden=9))
+    assert found["decision_maps"]["similarity"] == pytest.approx(1)
+    flat = Side(two.classes, "dense_1", {"conv2d_1": two.maps["conv2d_1"],
+                "dense_1": two.maps["dense_2"]}, two.grams, two.said_left)  # fmt: skip
+    found = compare(kinds(0, two), {"trained": flat, "untrained": flat, "shuffled": flat})
+    assert set(found["layer_maps"]) == {"conv2d_1"}
+    assert found["decision_maps"]["similarity"] == pytest.approx(1)
+
+
+def test_readability_is_the_likeness_to_what_tells_a_class_apart() -> None:
+    images = torch.zeros(6, 1, 8, 8, dtype=torch.uint8)
+    images[:3, 0, :, :4] = 200
+    labels = torch.tensor([0, 0, 0, 1, 1, 1])
+    left = torch.zeros(1, 8, 8)
+    left[:, :, :4] = 1
+    assert readability(torch.stack([left, 1 - left]), images, labels) == pytest.approx(1)
+    assert readability(torch.stack([1 - left, left]), images, labels) == pytest.approx(-1)
+    stripes = torch.tensor([0.0, 1.0]).repeat(4).unsqueeze(1).expand(8, 8).unsqueeze(0)
+    assert readability(torch.stack([left, stripes]), images, labels) == pytest.approx(0.5)
+
+
+def metrics(complementarity: float, static: int) -> dict[str, Any]:
+    return {
+        "conv2d_1": {"neurons": 10, "dead": 0, "static": static, "twins": 0},
+        "decision": {"complementarity": complementarity, "untrained_complementarity": -0.5},
+    }
+
+
+def pair(similarity: float, control: float) -> dict[str, Any]:
+    figure = {"similarity": similarity, "untrained": control, "shuffled": control - 0.1,
+              "above_control": similarity - control}  # fmt: skip
+    return {"decision_maps": figure}
+
+
+@pytest.mark.parametrize(
+    ("softmax", "linear", "similarity", "ratio", "readable", "static", "holds"),
+    [
+        (-0.97, -0.2, 0.9, 50, 0.1, 4, True),
+        (-0.6, -0.95, 0.5, 60, 0.45, 1, False),
+    ],
+)
+def test_every_claim_can_hold_and_fail(
+    softmax: float, linear: float, similarity: float, ratio: int, readable: float, static: int,
+    holds: bool,
+) -> None:  # fmt: skip
+    names = ("experiment0", "fewer_filters", "deeper_dense", "wider_dense", "four_class",
+             "no_dense", "linear_output")  # fmt: skip
+    happymaps = {
+        name: metrics(linear if name == "linear_output" else softmax, static) for name in names
+    }
+    pairs = {f"experiment0-{name}": pair(similarity, 0.4) for name in names[1:]}
+    parameters = dict.fromkeys(names, 100) | {"fewer_filters": ratio}
+    legible = dict.fromkeys(names, 0.5) | {"four_class": readable}
+    claims = published_claims(pairs, happymaps, parameters, legible)
+    assert len(claims) == 10
+    assert {claim.holds for claim in claims} == {holds}
+    assert [claim.control for claim in claims].count(None) == 1
+
+
+def test_claims_on_networks_that_are_not_there_are_left_out() -> None:
+    claims = published_claims({}, {"mine": metrics(-0.95, 5)}, {"mine": 5}, {"mine": 0.1})
+    assert [claim.claim for claim in claims] == [
+        "the two decision maps behind a softmax are complements",
+        "many inner maps are static or of dead neurons",
+    ]
+
+
+def test_a_table_is_symmetric_and_averages_over_layers() -> None:
+    pairs: dict[str, dict[str, Any]] = {
+        "a-b": {"cka": {"one": {"similarity": 0.2}, "two": {"similarity": 0.6}}},
+        "a-c": {"cka": {"one": {"similarity": 0.1}}},
+        "b-c": {"cka": {}},
+    }
+    table = table_of(["a", "b", "c"], pairs, "cka", "similarity")
+    expected = [[np.nan, 0.4, 0.1], [0.4, np.nan, np.nan], [0.1, np.nan, np.nan]]
+    np.testing.assert_allclose(table, expected)

@@ -1,0 +1,46 @@
+import torch
+
+from happymaps.datasets import to_input
+from happymaps.networks import build_network
+from happymaps.params import NetworkParams
+from happymaps.understanding.feature_maps import feature_maps, kernels
+from toys import toy_faces
+
+
+def test_kernels_are_drawn_around_grey_on_one_scale(spec: NetworkParams) -> None:
+    network = build_network(spec, 32, seed=0)
+    layer = network.get_submodule("conv2d_1")
+    with torch.no_grad():
+        layer.weight.zero_()  # type: ignore[operator]
+        layer.weight[0, 0, 0, 0] = 2.0  # type: ignore[operator]
+        layer.weight[1, 0, 2, 2] = -1.0  # type: ignore[operator]
+    pictures = kernels(network)
+    assert pictures.shape == (4, 1, 3, 3)
+    assert pictures[0, 0, 0, 0] == 1
+    assert pictures[1, 0, 2, 2] == 0.25
+    assert (pictures == 0.5).sum() == 4 * 9 - 2
+
+
+def test_a_network_of_zeros_has_grey_kernels_and_black_maps(spec: NetworkParams) -> None:
+    network = build_network(spec, 32, seed=0).eval()
+    with torch.no_grad():
+        for weights in network.parameters():
+            weights.zero_()
+    assert (kernels(network) == 0.5).all()
+    assert not any(maps.any() for maps in feature_maps(network, toy_faces(1).images[0]).values())
+
+
+def test_feature_maps_are_the_outputs_of_the_layers(spec: NetworkParams) -> None:
+    network = build_network(spec, 32, seed=0).eval()
+    image = toy_faces(1).images[0]
+    found = feature_maps(network, image)
+    assert list(found) == ["conv2d_1", "max_pooling2d_1", "conv2d_2", "max_pooling2d_2", "conv2d_3"]
+    outputs = to_input(image.unsqueeze(0))
+    for name, layer in network.named_children():
+        outputs = layer(outputs)
+        if name in found:
+            expected = outputs[0] / outputs.max()
+            torch.testing.assert_close(found[name], expected.detach(), rtol=1e-5, atol=1e-6)
+            assert found[name].max() == 1
+        if name == "conv2d_3":
+            break
