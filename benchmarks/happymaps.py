@@ -27,7 +27,6 @@ optimiser are free there, and so is moving memory.
 Last, once, all maps of all networks in params: minutes, and the most memory that the process held.
 """
 
-import argparse
 import json
 import resource
 import statistics
@@ -47,7 +46,13 @@ from torch import Tensor, nn
 sys.path.pop(0)
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.measuring import in_own_process, keras_network, keras_on_tensorflow, processor
+from benchmarks.measuring import (
+    in_own_process,
+    keras_network,
+    keras_on_tensorflow,
+    processor,
+    was_one_side,
+)
 from happymaps.networks import Conv2D, Dense, Network, load_network
 from happymaps.params import Params
 from happymaps.training import configure_torch
@@ -67,13 +72,8 @@ Draw = Callable[[int], Tensor]
 
 def main() -> None:
     """Run all, or one of them in this process, and write the result beside this file."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    runs = RUNS | {"all_networks": _run_all_networks}
-    parser.add_argument("--only", choices=sorted(runs), help="one of them, in this process")
-    only = parser.parse_args().only
     params = Params.load()
-    if only:
-        print(json.dumps(runs[only](params)))
+    if was_one_side(__doc__, RUNS | {"all_networks": _run_all_networks}, params):
         return
     answers: dict[str, list[dict[str, Any]]] = {name: [] for name in RUNS}
     for _ in range(ROUNDS):

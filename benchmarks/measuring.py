@@ -1,14 +1,34 @@
 """What the benchmarks share: a process for each side, the machine's name, the network in Keras."""
 
+import argparse
 import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from happymaps.params import NetworkParams
+from happymaps.params import NetworkParams, Params
+
+Runs = Mapping[str, Callable[[Params], dict[str, Any]]]
+
+
+def was_one_side(description: str | None, runs: Runs, params: Params) -> bool:
+    """Whether the command line asks for one side alone; it has then been run, for `in_own_process`.
+
+    Args:
+        description: of the benchmark, for `--help`.
+        runs: its sides by name.
+        params: what each side is run with.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--only", choices=sorted(runs), help="one of them, in this process")
+    only = parser.parse_args().only
+    if only:
+        print(json.dumps(runs[only](params)))
+    return only is not None
 
 
 def in_own_process(script: str, name: str, threads: int) -> dict[str, Any]:

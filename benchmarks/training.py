@@ -7,7 +7,6 @@ its own, and the best of the rounds counts: what else the machine does can only 
 The medians stand beside it, for a framework may be fast in some processes only.
 """
 
-import argparse
 import json
 import statistics
 import sys
@@ -21,7 +20,13 @@ import numpy as np
 sys.path.pop(0)
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.measuring import in_own_process, keras_network, keras_on_tensorflow, processor
+from benchmarks.measuring import (
+    in_own_process,
+    keras_network,
+    keras_on_tensorflow,
+    processor,
+    was_one_side,
+)
 from happymaps.params import Params
 
 RESULT = Path(__file__).with_suffix(".json")
@@ -30,12 +35,8 @@ WARM_UP, STEPS, ROUNDS = 10, 60, 7
 
 def main() -> None:
     """Run both, or one of them in this process, and write the result beside this file."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=sorted(RUNS), help="one framework, in this process")
-    only = parser.parse_args().only
     params = Params.load()
-    if only:
-        print(json.dumps(RUNS[only](params)))
+    if was_one_side(__doc__, RUNS, params):
         return
     rounds: dict[str, list[float]] = {name: [] for name in RUNS}
     versions: dict[str, str] = {}
