@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,11 +24,22 @@ def read_json(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("pipeline", ["dvc.yaml", "studies/seeds/dvc.yaml"])
 def test_the_committed_lock_is_not_stale(pipeline: str) -> None:
     """Nothing would run: every output belongs to the code, params and data of this commit."""
-    command = [*DVC, "repro", "--dry", "--allow-missing", pipeline]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    require_up_to_date(ROOT, pipeline)
+
+
+def require_up_to_date(folder: Path, *pipelines: str) -> None:
+    command = [*DVC, "repro", "--dry", "--allow-missing", *pipelines]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Running stage" not in done.stdout
     assert done.stdout.rstrip().endswith("Data and pipelines are up to date.")
+
+
+def test_nor_is_it_in_a_clone_without_data(tmp_path: Path) -> None:
+    require_git()
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
+    require_up_to_date(clone, "dvc.yaml", "studies/seeds/dvc.yaml")
 
 
 def test_every_metric_and_curve_of_the_lock_is_there() -> None:
@@ -142,9 +154,13 @@ def test_the_readmes_claims_are_the_committed_metrics() -> None:
         assert (figure, holds) == (f"{claim['figure']:.2f}", "yes" if claim["holds"] else "no")
 
 
-def tracked_files() -> list[str]:
+def require_git() -> None:
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("no git repository: a downloaded archive")
+
+
+def tracked_files() -> list[str]:
+    require_git()
     command = ["git", "ls-files"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
 
