@@ -22,7 +22,8 @@ def main() -> None:
         cast = draw_cast(Path(folder) / "cast", people=PEOPLE)
         draw_cast_sheet(cast.destination / "cmu_faces", DOCS / "cast.png")
     networks = yaml.safe_load((PROJECT / "params.yaml").read_text())["networks"]
-    draw_curves(DOCS / "curves.png", {name: _curves(name) for name in networks})
+    panels = {name: _curves(name) for name in networks}
+    draw_curves(DOCS / "curves.png", panels, x="epoch", y="accuracy")
     for source, picture in COPIES.items():
         shutil.copyfile(PROJECT / "plots" / source, DOCS / picture)
 

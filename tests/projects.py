@@ -73,6 +73,15 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
         train__epochs=2,
         happymaps__steps=3,
         happymaps__seeds=2,
+        attributions__methods=["saliency", "pixel_importance", "lime"],
+        attributions__lime={"superpixels": 9, "samples": 20},
+        audit__heads=5,
+        audit__images=4,
+        audit__randomised=2,
+        audit__steps=4,
+        audit__offsets=3,
+        audit__scales=[1.0],
+        audit__people=2,
         networks={name: networks[name] | small for name in NETWORKS},
     )
     (project.folder / ".gitignore").write_text((ROOT / ".gitignore").read_text())

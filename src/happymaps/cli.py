@@ -1,4 +1,4 @@
-"""What people type: `happymaps predict` and `happymaps demo`."""
+"""What people type: `happymaps predict`, `happymaps explain` and `happymaps demo`."""
 
 import argparse
 import csv
@@ -19,10 +19,24 @@ stay empty for pictures.
 `confidence` is the output of the winning neuron: a probability, but for a network with a linear
 head, whose output is cut off at 0 and 1. "left" is the left of the person in the picture."""
 
+_EXPLAIN_HELP = """\
+Why a network answers as it does: a sheet with every picture's explanations, one method beside the
+other, and the same as JSON.
+
+Type it in the project's folder. A PATH is a picture, or a moment of a video as in talk.mp4@12.5s;
+each goes through the pipeline's own preprocessing, as with `happymaps predict`. Red speaks for the
+answer and blue against it; each map has its own scale. Methods are those of `attributions` in
+params.yaml, and two controls that know nothing of the answer: `random`, and `edges`, which any
+picture has. What failed the network's audit (metrics/audit) is marked with an X: do not trust it.
+
+OUTPUT.png has the sheet. OUTPUT.json has, per picture, `path`, `frame`, `time`, `prediction`,
+`confidence`, and `methods`: what each failed (`failed`), where the image is most important to the
+answer (`peak`: row and column in the image that the network saw), and an 8x8 `grid` of the map."""
+
 _DEMO_HELP = """\
 Draw a cast of people who do not exist, and run the whole pipeline on them in a folder of its own:
-sources, conversion, frames, crops, truth, split, seven networks trained and tested. What the
-project has committed stays as it is. Type it in the project's folder."""
+sources, frames, crops, truth, split; networks trained, tested, mapped, audited and explained.
+What the project has committed stays as it is. Type it in the project's folder."""
 
 
 def main() -> None:
@@ -45,14 +59,26 @@ def _parser() -> argparse.ArgumentParser:
         description=_PREDICT_HELP,
         formatter_class=plain,
     )
-    predict.add_argument(
-        "--network",
-        required=True,
-        metavar="NAME",
-        help="a network of data/models, such as experiment0, or a .safetensors file",
-    )
+    _add_network(predict)
     predict.add_argument("paths", nargs="+", type=Path, metavar="PATH")
     predict.set_defaults(run=_predict)
+
+    explain = commands.add_parser(
+        "explain",
+        help="show why a network answers as it does",
+        description=_EXPLAIN_HELP,
+        formatter_class=plain,
+    )
+    _add_network(explain)
+    explain.add_argument(
+        "--output",
+        type=Path,
+        default=Path("explanation"),
+        metavar="OUTPUT",
+        help="where to write, without an ending (default: explanation)",
+    )
+    explain.add_argument("paths", nargs="+", metavar="PATH")
+    explain.set_defaults(run=_explain)
 
     demo = commands.add_parser(
         "demo",
@@ -68,6 +94,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_demo)
     return parser
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--network",
+        required=True,
+        metavar="NAME",
+        help="a network of data/models, such as experiment0, or a .safetensors file",
+    )
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -107,6 +142,56 @@ def _predict(arguments: argparse.Namespace) -> None:
     except BrokenPipeError:
         # The reader (`head`, say) has seen enough; Python would complain once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _raise_all(failures)
+
+
+def _explain(arguments: argparse.Namespace) -> None:
+    import numpy as np
+    import torch
+    from tqdm import tqdm
+
+    from happymaps.explanation import describe, draw_explanations, explain, read_failures
+    from happymaps.files import write_json
+    from happymaps.networks import load_network
+    from happymaps.params import Params
+    from happymaps.prediction import preprocess, read_moment
+    from happymaps.training import configure_torch
+
+    saved = load_network(_network_file(arguments.network))
+    params = Params.load()
+    configure_torch(params.threads)
+    failed = read_failures(Path("metrics/audit") / f"{saved.name}.json")
+    found = []
+    failures: list[InputError] = []
+    for given in tqdm(arguments.paths, unit="picture", disable=None):
+        try:
+            picture = read_moment(given)
+        except InputError as error:
+            failures.append(error)
+            continue
+        grey = preprocess(picture, saved, params.crop)
+        image = torch.from_numpy(np.array(grey)).view(1, 1, *grey.shape)
+        (explanation,) = explain(saved.network, image, params.attributions, params.seed)
+        found.append((given, picture, explanation))
+    if found:
+        rows = [(given, explanation) for given, _, explanation in found]
+        draw_explanations(Path(f"{arguments.output}.png"), f"{saved.name}: why", rows, failed)
+        figures = [
+            {
+                "path": str(picture.path),
+                "frame": picture.frame,
+                "time": picture.time,
+                **describe(explanation, failed),
+            }
+            for _, picture, explanation in found
+        ]
+        write_json(Path(f"{arguments.output}.json"), figures)
+        print(f"{arguments.output}.png\n{arguments.output}.json")
+    _raise_all(failures)
+
+
+def _raise_all(failures: list[InputError]) -> None:
+    """Say at the end what could not be read: the rest is not lost to it."""
     if failures:
         raise InputError("; ".join(str(failure) for failure in failures))
 

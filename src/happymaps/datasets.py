@@ -1,6 +1,6 @@
 """Images, truth and split -> tensors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -13,6 +13,9 @@ from torch import Tensor
 from happymaps.errors import InputError
 from happymaps.labelling import read_truth
 from happymaps.params import POSES, NetworkParams
+
+# Images at once where nothing is learned: more are no faster, and fill the memory.
+BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -101,24 +104,29 @@ def load_parts(folder: Path, split: Path) -> dict[str, Faces]:
     return parts
 
 
-def load_test_sets(
-    faces: Path, split: Path, recordings: Path, subjects: Sequence[str]
+def named_test_sets(
+    cmu_test: Faces, recordings: Faces, subjects: Sequence[str]
 ) -> dict[str, Faces]:
     """What a network is tested on: `cmu_test`, and each recorded person by name.
 
     Args:
-        faces: processed set that `split` parts.
-        split: as for `load_parts`.
-        recordings: processed set of all recorded people.
+        cmu_test: the test part.
+        recordings: all recorded people.
         subjects: the people, in the order wanted.
     """
-    recorded = load_faces(recordings)
     people = {
-        subject: recorded.subset(recorded.truth["subject"] == subject) for subject in subjects
+        subject: recordings.subset(recordings.truth["subject"] == subject) for subject in subjects
     }
-    return {"cmu_test": load_parts(faces, split)["test"], **people}
+    return {"cmu_test": cmu_test, **people}
 
 
 def to_input(images: Tensor) -> Tensor:
     """(N, C, H, W) uint8 -> float32 in [0, 1], laid out as convolutions like it best."""
     return images.to(torch.float32).div_(255).contiguous(memory_format=torch.channels_last)
+
+
+def batches(images: Tensor, device: torch.device) -> Iterator[Tensor]:
+    """(N, C, H, W) uint8, or float32 in [0, 1] -> batches of `to_input` on the device."""
+    for part in images.split(BATCH):
+        moved = part.to(device)
+        yield to_input(moved) if moved.dtype == torch.uint8 else moved

@@ -28,7 +28,17 @@ _COPIED = (
 _MARK = ".happymaps-demo"
 # A demo is for looking, and takes minutes: one network of each kind, and rougher maps.
 _NETWORKS = ("experiment0", "fewer_filters", "four_class", "linear_output")
-_ROUGH = {"steps": 16, "seeds": 2}
+_ROUGH: dict[str, dict[str, Any]] = {
+    "happymaps": {"steps": 16, "seeds": 2},
+    "audit": {
+        "heads": 30,
+        "images": 12,
+        "randomised": 2,
+        "offsets": 5,
+        "scales": [1.0],
+        "people": 2,
+    },
+}
 
 
 def run_demo(project: Path, folder: Path, *, people: int) -> None:
@@ -89,7 +99,8 @@ def _with_cast(params: Path, folder: Path) -> dict[str, Any]:
         "manifest": "data/sample/cmu_faces.sha256",
     }
     content["networks"] = {name: content["networks"][name] for name in _NETWORKS}
-    content["happymaps"] |= _ROUGH
+    for section, rough in _ROUGH.items():
+        content[section] |= rough
     content["recordings"] = [
         {"subject": video.stem, "path": video.relative_to(folder).as_posix()}
         for video in sorted((folder / "data/sample/recordings").iterdir())
@@ -128,6 +139,8 @@ def _report(folder: Path) -> None:
         f"\nAll metrics: {folder}/metrics/\nThe cast: {folder}/plots/cast.png"
         f"\nWhat each network looks for: {folder}/plots/compare/decision_layer.png, and layer by"
         f" layer {folder}/plots/happymaps/<network>/"
+        f"\nWhy it answers as it does: {folder}/plots/explain/<network>/, and which explanations to"
+        f" trust {folder}/plots/audit/<network>/"
         f"\nWhat each network got wrong: {folder}/plots/test/<network>/false_positives.png"
         f" and false_negatives.png\nCurves: cd {folder} && dvc plots show --open"
     )

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -13,6 +15,7 @@ from happymaps.files import replacing
 # At so many dots an inch lengths in pixels are whole, and an image is drawn as it is.
 _DPI = 100
 _TITLE, _ROW_TITLE, _CAPTION, _GAP = 46, 30, 16, 8
+_LEAST_WIDTH = 10  # inches, of curves
 _TITLE_WIDTH = 11  # of a letter, at most on average
 
 
@@ -43,7 +46,7 @@ def draw_sheet(path: Path, title: str, rows: Sequence[Row], columns: int, *, zoo
     width = max(columns * cell + _GAP, _TITLE_WIDTH * len(title))
     height = _TITLE + sum(_height(row, zoom) for row in rows)
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
-    figure.text(_GAP / width, 1 - 10 / height, title, fontsize=13, va="top")
+    _write(figure, _GAP / width, 1 - 10 / height, title, fontsize=13, va="top")
     top = height - _TITLE
     for row in rows:
         _draw_row(figure, row, top, cell, zoom)
@@ -61,7 +64,7 @@ def _draw_row(figure: Figure, row: Row, top: int, cell: int, zoom: int) -> None:
     """Draw a row whose upper edge is `top` pixels above the sheet's lower edge."""
     width, height = (round(inches * _DPI) for inches in figure.get_size_inches())
     if row.title:
-        figure.text(_GAP / width, top / height, row.title, fontsize=9, va="top", weight="bold")
+        _write(figure, _GAP / width, top / height, row.title, fontsize=9, va="top", weight="bold")
         top -= _ROW_TITLE
     for column, (image, caption) in enumerate(zip(row.images, row.captions, strict=True)):
         left = _GAP + column * cell
@@ -70,58 +73,83 @@ def _draw_row(figure: Figure, row: Row, top: int, cell: int, zoom: int) -> None:
         enlarged = rgb.repeat(zoom, axis=0).repeat(zoom, axis=1)
         bottom = top - _CAPTION - len(enlarged)
         middle = left + enlarged.shape[1] / 2
-        figure.text(middle / width, (top - _CAPTION + 3) / height, caption, fontsize=7, ha="center")
+        upwards = (top - _CAPTION + 3) / height
+        _write(figure, middle / width, upwards, caption, fontsize=7, ha="center")
         figure.figimage(enlarged, left, bottom, origin="upper")
+
+
+def _write(figure: Figure, x: float, y: float, text: str, **style: Any) -> None:
+    # A file's name may have dollar signs, which are no formula.
+    figure.text(x, y, text, parse_math=False, **style)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A named line: what was measured (0 to 1) after each epoch."""
+    """A named line: what was measured, and at what (numbers, or names in their order)."""
 
     name: str
-    epochs: Sequence[int]
+    at: Sequence[float] | Sequence[str]
     values: Sequence[float]
+    dashed: bool = False
 
 
-def draw_curves(path: Path, panels: Mapping[str, Sequence[Curve]], columns: int = 4) -> None:
-    """Draw learning curves, a panel a network, as one PNG; all panels share their axes."""
+def draw_curves(
+    path: Path, panels: Mapping[str, Sequence[Curve]], x: str, y: str, columns: int = 4
+) -> None:
+    """Draw panels of the same curves as one PNG; all panels share their axes, labelled `x`, `y`."""
+    columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(3 * columns, 2.4 * rows), dpi=_DPI, layout="constrained")
+    width = max(3 * columns, _LEAST_WIDTH)
+    figure = Figure(figsize=(width, 0.8 * width / columns * rows), dpi=_DPI, layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(panels) :]:
         axes.remove()
     for axes, (title, curves) in zip(grid.flat, panels.items(), strict=False):
         for curve in curves:
-            axes.plot(curve.epochs, curve.values, marker=".", label=curve.name)
+            style = "--" if curve.dashed else "-"
+            axes.plot(curve.at, curve.values, style, marker=".", label=curve.name)
         axes.set_title(title, fontsize=10)
-        axes.set_xlabel("epoch")
+        axes.set_xlabel(x)
         axes.tick_params(labelbottom=True)
+        if any(isinstance(place, str) for curve in curves for place in curve.at):
+            axes.tick_params(axis="x", rotation=30)
         axes.grid(alpha=0.3)
-    grid[0, 0].set_ylabel("accuracy")
-    grid[0, 0].legend()
+    grid[0, 0].set_ylabel(y)
+    handles, names = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right center", fontsize="small")
     _save(figure, path)
 
 
 def draw_heat_maps(
-    path: Path, title: str, names: Sequence[str], panels: Mapping[str, NDArray[np.float64]]
+    path: Path,
+    title: str,
+    names: Sequence[str],
+    panels: Mapping[str, NDArray[np.float64]],
+    *,
+    least: float = -1,
+    columns: int | None = None,
 ) -> None:
-    """Draw tables (N, N) of the same N names beside each other, a number in every cell, as one PNG.
+    """Draw tables (N, N) of the same N names, a number in every cell, as one PNG.
 
-    Colours reach from -1 to 1 in every panel; what is not a number stays empty.
+    Colours reach from `least` to 1 in every panel; what is not a number stays empty. All panels
+    stand beside each other, or so many `columns` of them.
     """
     size = 1.6 + 0.62 * len(names)
-    figure = Figure(figsize=(size * len(panels), size), dpi=_DPI, layout="constrained")
+    columns = columns or len(panels)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(size * columns, size * rows), dpi=_DPI, layout="constrained")
     figure.suptitle(title, fontsize=12)
     for axes, (name, table) in zip(
-        figure.subplots(1, len(panels), squeeze=False).flat, panels.items(), strict=True
+        figure.subplots(rows, columns, squeeze=False).flat, panels.items(), strict=True
     ):
-        axes.imshow(table, cmap="RdBu_r", vmin=-1, vmax=1)
+        axes.imshow(table, cmap="RdBu_r", vmin=least, vmax=1)
         axes.set_title(name, fontsize=10)
         axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)
         axes.set_yticks(range(len(names)), names, fontsize=8)
         for row, column in np.argwhere(np.isfinite(table)):
             value = table[row, column]
-            colour = "white" if abs(value) > 0.6 else "black"
+            distance = abs(2 * (value - least) / (1 - least) - 1)
+            colour = "white" if distance > 0.6 else "black"
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, c=colour)
     _save(figure, path)
 
@@ -130,6 +158,32 @@ def to_pixels(images: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
     """(K, C, H, W) in [0, 1], of 1 or 3 channels -> K images (H, W) or (H, W, 3) for a `Row`."""
     pixels = (images * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
     return [image[..., 0] if image.shape[2] == 1 else image for image in pixels]
+
+
+# Of a map's values, what is drawn in full colour: one bright pixel must not hide all others.
+_FULL_COLOUR = 0.995
+
+
+def heat(image: NDArray[np.float32], attribution: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Lay an attribution over its image: red speaks for the answer, blue against it.
+
+    The colour is full at the map's own largest values (of either sign) and clear at 0, so colours
+    of two maps say nothing of which is stronger. The image is drawn pale beneath.
+
+    Args:
+        image: (C, H, W) in [0, 1], of 1 or 3 channels.
+        attribution: (H, W), any finite numbers.
+
+    Returns:
+        (H, W, 3).
+    """
+    size = np.abs(attribution)
+    strongest = np.quantile(size, _FULL_COLOUR) or size.max() or 1.0
+    strength = np.clip(attribution / strongest, -1, 1)
+    colour = colormaps["RdBu_r"]((strength + 1) / 2)[..., :3]
+    pale = 0.35 + 0.65 * np.broadcast_to(image, (3, *attribution.shape)).transpose(1, 2, 0)
+    cover = 0.85 * np.abs(strength)[..., None]
+    return np.asarray((255 * (cover * colour + (1 - cover) * pale)).round(), np.uint8)
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -93,6 +93,7 @@ class Network(nn.Sequential):
         super().__init__(_layers(spec, image_size, channels))
         self.spec = spec
         self.image_size = image_size
+        self.image_shape = (channels, image_size, image_size)
 
     @property
     def decision_layer(self) -> str:
@@ -114,6 +115,7 @@ class Network(nn.Sequential):
 
     def inputs_of(self, name: str, images: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1] -> what the layer `name` is given."""
+        self.get_submodule(name)  # raises AttributeError for one that is not there
         layers = list(self.named_children())
         for (here, layer), (following, next_layer) in pairwise(layers):
             if here == name:

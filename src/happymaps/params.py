@@ -69,6 +69,10 @@ class CropParams(TrainingCropParams):
     recordings: CropMethod
     face_margin: Annotated[float, Field(ge=0)]
 
+    def of_training(self) -> TrainingCropParams:
+        """The part that a network's file remembers."""
+        return TrainingCropParams(**self.model_dump(include=set(TrainingCropParams.model_fields)))
+
 
 class SplitParams(_Section):
     """Which images train a network and which test it."""
@@ -157,6 +161,90 @@ class HappymapsParams(_Section):
     memory: Positive
 
 
+Method = Literal[
+    "saliency",
+    "guided_backpropagation",
+    "smoothgrad",
+    "integrated_gradients",
+    "grad_cam",
+    "occlusion",
+    "pixel_importance",
+    "lime",
+]
+
+
+class SmoothGradParams(_Section):
+    """How many noisy copies are averaged, and the noise's standard deviation (images: 0 to 1)."""
+
+    samples: Positive
+    noise: Annotated[float, Field(gt=0)]
+
+
+class IntegratedGradientsParams(_Section):
+    """On how many points between the blurred image and the image the gradient is taken."""
+
+    steps: Positive
+
+
+class PatchParams(_Section):
+    """Side of the square that hides part of an image, and how far it moves; in pixels."""
+
+    patch: Positive
+    stride: Positive
+
+
+class LimeParams(_Section):
+    """About how many superpixels an image has, and on how many of their subsets LIME learns."""
+
+    superpixels: Annotated[int, Field(ge=2)]
+    samples: Annotated[int, Field(ge=2)]
+
+
+class AttributionsParams(_Section):
+    """How single decisions are explained.
+
+    `blur` is the standard deviation of the blur that takes information out of an image, as a
+    fraction of its side.
+    """
+
+    methods: Annotated[list[Method], Field(min_length=1)]
+    blur: Annotated[float, Field(gt=0)]
+    smoothgrad: SmoothGradParams
+    integrated_gradients: IntegratedGradientsParams
+    occlusion: PatchParams
+    pixel_importance: PatchParams
+    lime: LimeParams
+
+
+class ExplainParams(_Section):
+    """How many images of each kind of answer are drawn, and of the most confident errors."""
+
+    examples: Positive
+
+
+class AuditParams(_Section):
+    """How explanations and decisions are tested.
+
+    Heads are looked for in at most `heads` training faces and frames of each recorded person.
+    `images` of the test part are explained, and half as many of the drawn cast of `people`; the
+    pixels are taken away and given back in `steps`, in squares of `cell` pixels. Of `randomised`
+    of them the explanations are drawn again from networks whose weights are random. Faces are moved
+    by up to `reach` (a fraction of the image) to `offsets` places each way, at each of `scales`.
+    `turn` is the angle in degrees of a clear turn of the recorded people.
+    """
+
+    heads: Positive
+    images: Annotated[int, Field(ge=2)]
+    randomised: Positive
+    steps: Positive
+    cell: Positive
+    reach: Annotated[float, Field(gt=0, lt=1)]
+    offsets: Annotated[int, Field(ge=3)]
+    scales: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    people: Annotated[int, Field(ge=2, le=20)]
+    turn: Annotated[float, Field(gt=0, lt=90)]
+
+
 class SeedsParams(_Section):
     """How often a network is trained again from another seed, to tell luck from skill."""
 
@@ -177,6 +265,9 @@ class Params(_Section):
     networks: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], NetworkParams]
     test: TestParams
     happymaps: HappymapsParams
+    attributions: AttributionsParams
+    explain: ExplainParams
+    audit: AuditParams
     seeds: SeedsParams
 
     @model_validator(mode="after")

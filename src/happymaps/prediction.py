@@ -1,5 +1,6 @@
 """A trained network's answers for a person's own pictures and videos."""
 
+import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from happymaps.datasets import BATCH
 from happymaps.errors import InputError
 from happymaps.evaluation import answers
 from happymaps.images.crop import crop
@@ -28,7 +30,8 @@ MEDIA_SUFFIXES = frozenset(
     }
 )  # fmt: skip
 _ANIMATED_FORMATS = {"GIF", "PNG", "WEBP"}
-_BATCH = 64
+_MOMENT = re.compile(r"(?P<path>.+)@(?P<seconds>\d+(?:\.\d+)?)s")
+_LAST_FRAME = 1.0  # seconds that a video's last frame is granted
 
 
 class Picture(NamedTuple):
@@ -61,10 +64,11 @@ def predict(
             the pipeline crops CMU faces, every other as it crops recordings.
         pictures: of any size.
     """
-    params = crop_params.model_copy(update=saved.crop.model_dump())
     # Cropped as they come: a batch of full-size photographs would fill the memory.
-    cropped = (picture._replace(grey=_preprocess(picture, params)) for picture in pictures)
-    while batch := list(islice(cropped, _BATCH)):
+    cropped = (
+        picture._replace(grey=preprocess(picture, saved, crop_params)) for picture in pictures
+    )
+    while batch := list(islice(cropped, BATCH)):
         images = torch.from_numpy(np.stack([picture.grey for picture in batch])).unsqueeze(1)
         names, confidences = answers(saved.network.spec, logits_of(saved.network, images))
         for picture, name, confidence in zip(batch, names, confidences, strict=True):
@@ -77,6 +81,8 @@ def read_pictures(path: Path) -> Iterator[Picture]:
     Raises:
         InputError: when it is missing, damaged, or neither.
     """
+    if path.is_dir():
+        raise InputError(f"{path}: a folder; name a file in it")
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder")
     if _is_video(path):
@@ -102,7 +108,35 @@ def media_files(path: Path) -> list[Path]:
     return found
 
 
-def _preprocess(picture: Picture, params: CropParams) -> NDArray[np.uint8]:
+def read_moment(given: str) -> Picture:
+    """A picture, or the frame that a video shows at a moment, as in `talk.mp4@12.5s`.
+
+    Raises:
+        InputError: as `read_pictures`; when a video comes without a moment, or ends before it.
+    """
+    moment = _MOMENT.fullmatch(given)
+    if moment is None or Path(given).is_file():
+        picture, *more = islice(read_pictures(Path(given)), 2)
+        if more:
+            raise InputError(f"{given}: a video; name a moment of it, as in {given}@1.5s")
+        return picture
+    path, seconds = Path(moment["path"]), float(moment["seconds"])
+    shown = None
+    for picture in read_pictures(path):
+        if picture.time is None:
+            raise InputError(f"{path}: a picture, which has no moment {seconds:g} s")
+        if picture.time > seconds:
+            return shown or picture
+        shown = picture
+    if shown is None or shown.time is None or seconds > shown.time + _LAST_FRAME:
+        end = "" if shown is None else f"; its last frame begins at {shown.time:g} s"
+        raise InputError(f"{path}: has no moment {seconds:g} s{end}")
+    return shown
+
+
+def preprocess(picture: Picture, saved: SavedNetwork, crop_params: CropParams) -> NDArray[np.uint8]:
+    """A picture as the network is to see it: (H, W) uint8; the arguments are `predict`'s."""
+    params = crop_params.model_copy(update=saved.crop.model_dump())
     is_cmu = parse_name(picture.path.name) is not None
     return crop(picture.grey, params.cmu_faces if is_cmu else params.recordings, params).image
 

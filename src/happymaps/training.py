@@ -17,15 +17,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from happymaps import datasets, networks
-from happymaps.datasets import Faces, to_input
+from happymaps.datasets import Faces, batches, to_input
 from happymaps.errors import InputError
 from happymaps.files import replacing
 from happymaps.networks import Network, apply_head
 from happymaps.params import NetworkParams, TrainParams
 
 Logger = Callable[["Epoch"], None]
-
-_INFERENCE_BATCH = 64
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -83,13 +81,12 @@ def loss_of(spec: NetworkParams, logits: Tensor, labels: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def logits_of(network: Network, images: Tensor) -> Tensor:
-    """(N, C, H, W) uint8 images -> (N, classes) float32 on the CPU, before the head."""
+    """(N, C, H, W) uint8, or float32 in [0, 1] -> (N, classes) on the CPU, before the head."""
     if len(images) == 0:
         return torch.zeros(0, len(network.spec.classes))
     network.eval()
     device = next(network.parameters()).device
-    parts = images.split(_INFERENCE_BATCH)
-    return torch.cat([network.logits(to_input(part.to(device))).cpu() for part in parts])
+    return torch.cat([network.logits(batch).cpu() for batch in batches(images, device)])
 
 
 def fit(

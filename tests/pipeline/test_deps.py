@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from happymaps.params import TrainingCropParams
+
 ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src"
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -87,6 +89,16 @@ def test_params_are_named_leaf_by_leaf(stage: str) -> None:
         assert not isinstance(value, dict) or (stage, name) == ("compare", "networks"), name
 
 
+def leaves_of(name: str) -> set[str]:
+    """A param's own name, or the names of all below it."""
+    value = PARAMS
+    for key in name.split("."):
+        value = value[key]
+    if not isinstance(value, dict):
+        return {name}
+    return {leaf for key in value for leaf in leaves_of(f"{name}.{key}")}
+
+
 def read_params(module: str) -> set[str]:
     """Leaves that a stage reads: `params.crop.size`, or all of crop where it hands on the whole."""
     text = SRC.joinpath(*module.split(".")).with_suffix(".py").read_text()
@@ -97,8 +109,11 @@ def read_params(module: str) -> set[str]:
         elif section == "network":
             leaves |= {f"networks.experiment0.{name}" for name in PARAMS["networks"]["experiment0"]}
         elif section in PARAMS and isinstance(PARAMS[section], dict):
-            keys = [key] if key in PARAMS[section] else list(PARAMS[section])
-            leaves |= {f"{section}.{name}" for name in keys}
+            if key == "of_training":
+                leaves |= {f"crop.{name}" for name in TrainingCropParams.model_fields}
+                continue
+            name = f"{section}.{key}" if key in PARAMS[section] else section
+            leaves |= leaves_of(name)
         elif section in PARAMS:
             leaves.add(section)
     return leaves

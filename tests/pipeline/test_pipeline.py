@@ -104,6 +104,49 @@ def test_every_pair_is_compared_beside_its_controls(project: Project) -> None:
     assert all(set(row) == {"claim", "figure", "control", "holds"} for row in found["claims"])
 
 
+def test_every_network_is_audited_and_its_decisions_explained(project: Project) -> None:
+    params = yaml.safe_load((project.folder / "params.yaml").read_text())
+    methods = {*params["attributions"]["methods"], "random", "edges"}
+    for network in NETWORKS:
+        found = read_json(project.folder / f"metrics/audit/{network}.json")
+        for audit in ("faithfulness", "sanity", "focus"):
+            assert set(found[audit]) in (methods, set())
+        assert found["sanity"]["edges"]["correlation"] == pytest.approx(1)
+        assert not found["sanity"]["edges"]["passes"]
+        assert 0 <= found["position"]["share"] <= 1 or found["position"]["share"] is None
+        assert set(found["diagnosis"]) == {"turn", "umo", "velu", "wyn"}
+        assert set(found["diagnosis"]["umo"]) >= {"turn"}
+        sheets = {file.name for file in (project.folder / "plots/explain" / network).iterdir()}
+        assert sheets == {"cmu_test.png", "umo.png", "velu.png", "wyn.png"}
+        sheets = {file.name for file in (project.folder / "plots/audit" / network).iterdir()}
+        assert sheets == {"cast.png", "faithfulness.png", "position.png", "sanity.png"}
+
+
+def test_a_change_of_how_decisions_are_explained_redraws_them_alone(project: Project) -> None:
+    done = project.dvc("exp", "run", "-n", "examples", "-S", "explain.examples=2")
+    assert stages_that_ran(done) == each("explain")
+    done = project.dvc("exp", "run", "-n", "fine", "-S", "attributions.lime.superpixels=4")
+    assert stages_that_ran(done) == each("audit", "explain")
+
+
+def test_explain_answers_as_predict_does(project: Project, tmp_path: Path) -> None:
+    video = "data/raw/recordings/umo.mp4"
+    frames = pd.read_csv(io.StringIO(predict(project, video).stdout))
+    output = ("--output", str(tmp_path / "why"))
+    done = project.python(
+        "-m", "happymaps.cli", "explain", "--network", "experiment0", *output, f"{video}@2.01s"
+    )
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads((tmp_path / "why.json").read_text())
+    answer = frames.iloc[found["frame"]]
+    assert answer["time"] <= 2.01 < frames["time"].iloc[found["frame"] + 1]
+    assert found["prediction"] == answer["prediction"]
+    assert found["confidence"] == pytest.approx(answer["confidence"], abs=1e-4)
+    audit = read_json(project.folder / "metrics/audit/experiment0.json")
+    for method, figures in found["methods"].items():
+        assert ("sanity" in (figures["failed"] or "")) != audit["sanity"][method]["passes"]
+
+
 def test_row_n_of_the_truth_belongs_to_image_n(project: Project) -> None:
     for name in ("cmu_faces", "recordings"):
         folder = project.folder / "data/processed" / name
@@ -201,7 +244,15 @@ def test_an_experiment_retrains_that_network_alone_and_the_diff_shows_it(
         "compare",
         *(
             f"{stage}@experiment0"
-            for stage in ("train", "control", "test", "happymaps", "feature_maps")
+            for stage in (
+                "train",
+                "control",
+                "test",
+                "happymaps",
+                "feature_maps",
+                "audit",
+                "explain",
+            )
         ),
     }
     diff = json.loads(project.dvc("metrics", "diff", "HEAD", "half", "--json"))

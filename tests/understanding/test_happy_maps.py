@@ -253,7 +253,7 @@ def test_colour_networks_get_maps_in_colour(few: HappymapsParams, spec: NetworkP
     for layer, count in neuron_layers(network).items():
         for parametrization in ("fourier", "pixel"):
             ascent = few.model_copy(update={"parametrization": parametrization})
-            maps = happy_maps(network, layer, ascent, seed=0, channels=3)
+            maps = happy_maps(network, layer, ascent, seed=0)
             assert maps.images.shape == (count, 3, SIZE, SIZE)
             assert maps.reachable.all()
             # No channel is another's copy.
@@ -297,9 +297,10 @@ def with_an_impatient_user(network: Network, few: HappymapsParams) -> None:
     assert bar.moves == [8]
 
 
-def with_too_many_channels(network: Network, few: HappymapsParams) -> None:
+def with_images_of_the_wrong_shape(network: Network, few: HappymapsParams) -> None:
+    network.image_shape = (3, *network.image_shape[1:])
     with pytest.raises(RuntimeError):
-        happy_maps(network, "dense_1", few, seed=0, channels=3)
+        happy_maps(network, "dense_1", few, seed=0)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -310,7 +311,7 @@ def with_too_many_channels(network: Network, few: HappymapsParams) -> None:
         with_an_unknown_layer,
         with_a_neuron_too_many,
         with_an_impatient_user,
-        with_too_many_channels,
+        with_images_of_the_wrong_shape,
     ],
 )
 def test_the_network_comes_back_as_it_was(

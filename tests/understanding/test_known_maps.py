@@ -287,7 +287,7 @@ def test_a_colour_network_gets_the_colour_it_wants(
             parameter.zero_()
         network.get_parameter("conv2d_1.weight")[0, 0] = 1
         network.get_parameter("conv2d_1.weight")[0, 2] = -1
-    images = happy_maps(network, "conv2d_1", steady, seed=0, channels=3).images
+    images = happy_maps(network, "conv2d_1", steady, seed=0).images
     assert images.shape == (2, 3, 16, 16)
     red, _, blue = images[0].mean(dim=(1, 2)).tolist()
     assert red > 0.8

@@ -44,16 +44,22 @@ def crop(picture: Grey, method: CropMethod, params: CropParams) -> Crop:
             its size on every side, or the centre square where no face is found.
         params: size, resampling filter and margin.
     """
+    part, face_found = part_of(picture, method, params)
+    resized = Image.fromarray(picture).resize(
+        (params.size, params.size), _RESAMPLE[params.resample], box=part
+    )
+    return Crop(np.asarray(resized), face_found)
+
+
+def part_of(picture: Grey, method: CropMethod, params: CropParams) -> tuple[Box, bool]:
+    """What `crop` cuts out of a picture, and whether that is a detected face."""
     height, width = picture.shape
     if method == "stretch":
-        return Crop(_resize(picture, Box(0, 0, width, height), params), False)
-    if method == "square":
-        return Crop(_resize(picture, centre_square(width, height), params), False)
-    face = find_face(picture)
+        return Box(0, 0, width, height), False
+    face = find_face(picture) if method == "face" else None
     if face is None:
-        return Crop(_resize(picture, centre_square(width, height), params), False)
-    box = _with_margin(face, params.face_margin, width, height)
-    return Crop(_resize(picture, box, params), True)
+        return centre_square(width, height), False
+    return _with_margin(face, params.face_margin, width, height), True
 
 
 def centre_square(width: int, height: int) -> Box:
@@ -104,10 +110,3 @@ def _with_margin(face: Box, margin: float, width: int, height: int) -> Box:
     top = (face.top + face.bottom - side) // 2
     left, top = min(max(left, 0), width - side), min(max(top, 0), height - side)
     return Box(left, top, left + side, top + side)
-
-
-def _resize(picture: Grey, box: Box, params: CropParams) -> Grey:
-    resized = Image.fromarray(picture).resize(
-        (params.size, params.size), _RESAMPLE[params.resample], box=box
-    )
-    return np.asarray(resized)

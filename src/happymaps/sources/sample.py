@@ -116,7 +116,7 @@ def draw_cast(destination: Path, *, people: int = 20, seed: int = 0, progress: b
         replacing_folder(destination) as draft,
         tqdm(total=pictures + frames, unit="picture", disable=not progress) as bar,
     ):
-        rows = [row for user in users for row in _photograph(draft, user, seed, bar.update)]
+        rows = [row for user in users for row in photograph(draft, user, seed, bar.update)]
         _write_table(draft / "truth/cmu_faces.csv", ("image", "yaw", "pitch"), rows)
         _write_manifest(draft / "cmu_faces")
         for footage in FOOTAGE:
@@ -140,14 +140,15 @@ def label(yaw: float, pitch: float) -> Pose | None:
 # ---------------------------------------------------------------------------------- casting
 
 
-def _rng(seed: int, *words: str) -> np.random.Generator:
+def rng_of(seed: int, *words: str) -> np.random.Generator:
     """A generator that depends on nothing but the seed and what it is used for."""
     return np.random.default_rng(np.random.SeedSequence([seed, *"/".join(words).encode()]))
 
 
-def _cast_person(name: str, seed: int, rng: np.random.Generator) -> Person:
+def cast_person(name: str, seed: int, rng: np.random.Generator) -> Person:
+    """Make up how one of the cast looks; among themselves their hair differs."""
     group = USERS if name in USERS else SUBJECTS
-    styles = _rng(seed, "hair", *group).permutation(get_args(HairStyle)).tolist()
+    styles = rng_of(seed, "hair", *group).permutation(get_args(HairStyle)).tolist()
     # Dealt out like cards: in a small cast, no two heads of hair are alike.
     style: HairStyle = styles[group.index(name) % len(styles)]
     slim = style in ("bun", "bob", "long")
@@ -192,12 +193,16 @@ def _variants() -> Iterable[tuple[Pose, Expression, Eyes]]:
     return ((p, e, c) for p in poses for e in expressions for c in coverings)
 
 
-def _photograph(
+def photograph(
     draft: Path, user: str, seed: int, tick: Callable[[], object]
 ) -> list[tuple[str, str, str]]:
-    """Write all pictures and masks of one user; the rows of the truth, one per picture."""
-    rng = _rng(seed, user)
-    person = _cast_person(user, seed, rng)
+    """Write all pictures and masks of one user as `draw_cast` does, and call `tick` after each.
+
+    Returns:
+        Rows of `truth/cmu_faces.csv`, one per picture.
+    """
+    rng = rng_of(seed, user)
+    person = cast_person(user, seed, rng)
     habit = {
         "straight": (rng.normal(0, 2), rng.normal(0, 2)),
         "left": (rng.uniform(54, 74), rng.normal(0, 3)),
@@ -207,13 +212,13 @@ def _photograph(
     spread = {"straight": (3, 2), "left": (5, 3), "right": (5, 3), "up": (3, 3)}
     lowest = {"straight": (-9, -8), "left": (50, -8), "right": (-80, -8), "up": (-9, 25)}
     highest = {"straight": (9, 8), "left": (80, 8), "right": (-50, 8), "up": (9, 45)}
-    seat = _take_seat(person, rng)
+    seat = take_seat(person, rng)
     variants = list(_variants())
     damaged = int(rng.integers(len(variants))) if _is_harmed(user) else -1
     rows = []
     for number, (pose, expression, eyes) in enumerate(variants):
         name = f"{user}_{pose}_{expression}_{eyes}"
-        rng = _rng(seed, name)
+        rng = rng_of(seed, name)
         angles = np.clip(rng.normal(habit[pose], spread[pose]), lowest[pose], highest[pose])
         yaw, pitch = (round(float(angle), 2) for angle in angles)
         picture, mask = render(
@@ -223,7 +228,7 @@ def _photograph(
             roll=float(rng.normal(0, 2)),
             expression=expression,
             eyes=eyes,
-            scene=_adjust(seat, yaw, rng),
+            scene=adjust(seat, yaw, rng),
         )
         path = draft / "cmu_faces" / user / name
         _write_mask(draft / "truth/masks/cmu_faces" / user / f"{name}.png", mask)
@@ -258,7 +263,8 @@ class Seat(NamedTuple):
     ambient: float
 
 
-def _take_seat(person: Person, rng: np.random.Generator) -> Seat:
+def take_seat(person: Person, rng: np.random.Generator) -> Seat:
+    """Choose where somebody sits, how far off, and in what light."""
     side = -1 if rng.random() < 0.75 else 1
     light = np.array([side * rng.uniform(0.35, 0.9), rng.uniform(0.3, 0.6), 0.7], np.float32)
     centre = (0.5 + rng.normal(0, 0.02), 0.42 + rng.normal(0, 0.02))
@@ -267,7 +273,7 @@ def _take_seat(person: Person, rng: np.random.Generator) -> Seat:
     return Seat(rng.uniform(22, 25.5), centre, light, float(lamp), float(ambient))
 
 
-def _adjust(seat: Seat, yaw: float, rng: np.random.Generator) -> Scene:
+def adjust(seat: Seat, yaw: float, rng: np.random.Generator) -> Scene:
     """The scene of one picture: nobody sits still, and no exposure is like the last."""
     width, height = FULL_SIZE
     sway_x, sway_y = rng.normal(0, (0.025, 0.015))
@@ -324,8 +330,8 @@ def _write_pgm(path: Path, picture: Picture, rng: np.random.Generator, *, plain:
 
 def _record(draft: Path, footage: Footage, seed: int, tick: Callable[[], object]) -> None:
     """Write the recording of one subject with its annotations, angles and masks."""
-    rng = _rng(seed, "recordings", footage.subject)
-    person = _cast_person(footage.subject, seed, rng)
+    rng = rng_of(seed, "recordings", footage.subject)
+    person = cast_person(footage.subject, seed, rng)
     scene = _set_up_camera(footage, rng)
     yaws, pitches = _head_turn(footage, rng)
     frames = []

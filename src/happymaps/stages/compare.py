@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
-from happymaps.datasets import Faces, load_parts, load_test_sets, to_input
+from happymaps.datasets import Faces, load_faces, load_parts, named_test_sets, to_input
 from happymaps.errors import exit_on_error
 from happymaps.figures import Row, draw_heat_maps, draw_sheet, to_pixels
 from happymaps.files import write_json
@@ -46,9 +46,10 @@ def main() -> None:
     names = list(params.networks)
     configure_torch(params.threads)
     subjects = [recording.subject for recording in params.recordings]
-    sets = load_test_sets(PROCESSED / "cmu_faces", SPLIT, PROCESSED / "recordings", subjects)
+    parts = load_parts(PROCESSED / "cmu_faces", SPLIT)
+    train = parts["train"]
+    sets = named_test_sets(parts["test"], load_faces(PROCESSED / "recordings"), subjects)
     sets = {name: faces for name, faces in sets.items() if len(faces)}
-    train = load_parts(PROCESSED / "cmu_faces", SPLIT)["train"]
 
     kinds, parameters, readable = {}, {}, {}
     for name in tqdm(names, unit="network", desc="looking at"):
@@ -113,7 +114,7 @@ def _side(network: Network, kind: str, maps: dict[str, Tensor], sets: Mapping[st
     return Side(
         classes=network.spec.classes,
         decision_layer=network.decision_layer,
-        maps={layer: maps[f"{kind}/{layer}"].float() for layer in neuron_layers(network)},
+        maps={layer: maps[f"{kind}/{layer}"] for layer in neuron_layers(network)},
         grams=_grams(network, sets["cmu_test"]),
         said_left={
             name: (logits_of(network, faces.images).argmax(dim=1) == left).numpy()
@@ -137,9 +138,8 @@ def _draw_decision_maps(path: Path, kinds: Mapping[str, Kinds]) -> None:
     A network whose classes no other has takes a row of its own.
     """
     sides = {name: sides["trained"] for name, sides in kinds.items()}
-    pixels = {
-        name: to_pixels(side.maps[side.decision_layer].numpy()) for name, side in sides.items()
-    }
+    maps = {name: side.maps[side.decision_layer].float() for name, side in sides.items()}
+    pixels = {name: to_pixels(drawn.numpy()) for name, drawn in maps.items()}
     rows = []
     for classes in dict.fromkeys(side.classes for side in sides.values()):
         names = [name for name, side in sides.items() if side.classes == classes]

@@ -7,7 +7,7 @@ from happymaps.datasets import load_parts
 from happymaps.errors import exit_on_error
 from happymaps.files import write_json
 from happymaps.networks import SavedNetwork, build_network, save_network
-from happymaps.params import Params, TrainingCropParams
+from happymaps.params import Params
 from happymaps.stages.layout import CHECKPOINTS, CONTROLS, METRICS, PROCESSED, SPLIT
 from happymaps.training import Epoch, configure_torch, fit
 
@@ -30,10 +30,8 @@ def main() -> None:
         log=history.append,
         checkpoint=checkpoint,
     )
-    crop = TrainingCropParams(
-        size=params.crop.size, resample=params.crop.resample, cmu_faces=params.crop.cmu_faces
-    )
-    save_network(SavedNetwork(name, network.cpu(), crop), CONTROLS / f"{name}.safetensors")
+    saved = SavedNetwork(name, network.cpu(), params.crop.of_training())
+    save_network(saved, CONTROLS / f"{name}.safetensors")
     figures = asdict(history[-1])
     del figures["number"]
     write_json(METRICS / "control" / f"{name}.json", figures)

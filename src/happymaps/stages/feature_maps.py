@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from happymaps.datasets import Faces, load_test_sets
+from happymaps.datasets import Faces, load_faces, load_parts, named_test_sets
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import predictions
 from happymaps.figures import Row, draw_sheet, to_pixels
@@ -31,7 +31,8 @@ def main() -> None:
     configure_torch(params.threads)
     network = load_network(MODELS / f"{name}.safetensors").network.to(best_device())
     subjects = [recording.subject for recording in params.recordings]
-    sets = load_test_sets(PROCESSED / "cmu_faces", SPLIT, PROCESSED / "recordings", subjects)
+    cmu_test = load_parts(PROCESSED / "cmu_faces", SPLIT)["test"]
+    sets = named_test_sets(cmu_test, load_faces(PROCESSED / "recordings"), subjects)
     with replacing_folder(PLOTS / "feature_maps" / name) as folder:
         first = to_pixels(kernels(network))
         title = f"{name}: kernels of the first layer (grey is 0; one scale for all)"

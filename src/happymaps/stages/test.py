@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from happymaps.datasets import Faces, load_test_sets
+from happymaps.datasets import Faces, load_faces, load_parts, named_test_sets
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import left_roc, predictions, scores
 from happymaps.figures import Row, draw_sheet
@@ -27,7 +27,8 @@ def main() -> None:
     metrics = {}
     tables = {}
     subjects = [recording.subject for recording in params.recordings]
-    sets = load_test_sets(PROCESSED / "cmu_faces", SPLIT, PROCESSED / "recordings", subjects)
+    cmu_test = load_parts(PROCESSED / "cmu_faces", SPLIT)["test"]
+    sets = named_test_sets(cmu_test, load_faces(PROCESSED / "recordings"), subjects)
     for set_name, faces in sets.items():
         logits = logits_of(network, faces.images)
         tables[set_name] = predictions(network.spec, logits, faces)

@@ -9,7 +9,7 @@ from happymaps.datasets import load_parts
 from happymaps.errors import exit_on_error
 from happymaps.files import write_json
 from happymaps.networks import SavedNetwork, build_network, parameter_count, save_network
-from happymaps.params import Params, TrainingCropParams
+from happymaps.params import Params
 from happymaps.stages.layout import CHECKPOINTS, METRICS, MODELS, PLOTS, PROCESSED, SPLIT
 from happymaps.training import Epoch, configure_torch, fit
 
@@ -35,10 +35,8 @@ def main() -> None:
             live.make_summary()
 
         fit(network, train, test, params.train, seed=params.seed, log=log, checkpoint=checkpoint)
-    crop = TrainingCropParams(
-        size=params.crop.size, resample=params.crop.resample, cmu_faces=params.crop.cmu_faces
-    )
-    save_network(SavedNetwork(name, network.cpu(), crop), MODELS / f"{name}.safetensors")
+    saved = SavedNetwork(name, network.cpu(), params.crop.of_training())
+    save_network(saved, MODELS / f"{name}.safetensors")
     figures = asdict(history[-1])
     epochs = figures.pop("number")
     write_json(

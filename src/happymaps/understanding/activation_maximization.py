@@ -54,7 +54,6 @@ def happy_maps(
     params: HappymapsParams,
     *,
     seed: int,
-    channels: int = 1,
     neurons: Sequence[int] | None = None,
     bar: "tqdm[Any] | None" = None,
 ) -> HappyMaps:
@@ -68,7 +67,6 @@ def happy_maps(
         layer: a convolution or dense layer.
         params: how the maps are made.
         seed: of the start and the transformations.
-        channels: of the images, 1 for grey.
         neurons: which; all of the layer by default.
         bar: moved on by one for every neuron done.
 
@@ -79,10 +77,10 @@ def happy_maps(
     wanted = list(range(count)) if neurons is None else list(neurons)
     parts = []
     with _frozen(network):
-        size = _chunk_size(network, params.memory, channels)
+        size = _chunk_size(network, params.memory)
         for start in range(0, len(wanted), size):
             chosen = torch.tensor(wanted[start : start + size])
-            parts.append(_ascend(network, layer, chosen, params, seed, channels))
+            parts.append(_ascend(network, layer, chosen, params, seed))
             if bar is not None:
                 bar.update(len(chosen))
     return HappyMaps(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
@@ -109,11 +107,10 @@ def _ascend(
     neurons: Tensor,
     params: HappymapsParams,
     seed: int,
-    channels: int,
 ) -> tuple[Tensor, Tensor]:
     """Maps (K, C, H, W) and reachability (K,) of one chunk, on the CPU."""
     generator = torch.Generator().manual_seed(seed)
-    shape = (channels, network.image_size, network.image_size)
+    shape = network.image_shape
     device = next(network.parameters()).device
     start, render = _PARAMETRIZATIONS[params.parametrization](shape, generator)
     point = start.expand(len(neurons), *start.shape).to(device).clone().requires_grad_()
@@ -239,10 +236,10 @@ def _noise(shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
 _PARAMETRIZATIONS = {"pixel": _pixel, "fourier": _fourier}
 
 
-def _chunk_size(network: Network, memory: int, channels: int) -> int:
+def _chunk_size(network: Network, memory: int) -> int:
     """How many neurons' maps fit into `memory` MiB at once, at least one."""
     with torch.inference_mode():
         device = next(network.parameters()).device
-        image = torch.zeros(1, channels, network.image_size, network.image_size, device=device)
+        image = torch.zeros(1, *network.image_shape, device=device)
         numbers = image.numel() + sum(out.numel() for _, out in layer_outputs(network, image))
     return max(1, memory * _MIB // (numbers * image.element_size() * _COPIES))

@@ -1,18 +1,16 @@
 """A network's layers, and what their neurons answer to images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from happymaps.datasets import to_input
+from happymaps.datasets import batches
 from happymaps.networks import Conv2D, Network
 
 FilterObjective = Literal["mean", "centre"]
 DecisionObjective = Literal["head", "logit"]
-
-_BATCH = 64
 
 
 def neuron_layers(network: Network) -> dict[str, int]:
@@ -36,12 +34,14 @@ def neuron_layer(network: Network, name: str) -> Conv2D | nn.Linear:
     return layer
 
 
-def layer_outputs(network: Network, images: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """(N, C, H, W) in [0, 1] -> each layer's name and output up to the decision layer's."""
+def layer_outputs(
+    network: Network, images: Tensor, last: str | None = None
+) -> Iterator[tuple[str, Tensor]]:
+    """(N, C, H, W) in [0, 1] -> each layer's name and output, up to `last`, or the decision's."""
     for name, layer in network.named_children():
         images = layer(images)
         yield name, images
-        if name == network.decision_layer:
+        if name in (last, network.decision_layer):
             return
 
 
@@ -69,7 +69,11 @@ def decision_scores(network: Network, logits: Tensor, objective: DecisionObjecti
 
 @torch.inference_mode()
 def activations(
-    network: Network, images: Tensor, filters: FilterObjective, decision: DecisionObjective
+    network: Network,
+    images: Tensor,
+    filters: FilterObjective,
+    decision: DecisionObjective,
+    layers: Sequence[str] | None = None,
 ) -> dict[str, Tensor]:
     """What every neuron answers to every image.
 
@@ -78,16 +82,16 @@ def activations(
         images: (N, C, H, W) uint8, or float32 in [0, 1].
         filters: how a filter's map becomes one number.
         decision: as in `decision_scores`.
+        layers: whose neurons; by default all of `neuron_layers`. Nothing behind them is computed.
 
     Returns:
         Per layer (N, neurons) float32 on the CPU; layers before the decision after their ReLU.
     """
     device = next(network.parameters()).device
-    found: dict[str, list[Tensor]] = {name: [] for name in neuron_layers(network)}
-    for batch in images.split(_BATCH):
-        moved = batch.to(device)
-        scaled = to_input(moved) if moved.dtype == torch.uint8 else moved
-        for name, outputs in layer_outputs(network, scaled):
+    wanted = list(neuron_layers(network)) if layers is None else list(layers)
+    found: dict[str, list[Tensor]] = {name: [] for name in wanted}
+    for batch in batches(images, device):
+        for name, outputs in layer_outputs(network, batch, last=wanted[-1]):
             if name not in found:
                 continue
             if name == network.decision_layer:

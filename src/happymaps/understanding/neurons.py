@@ -107,7 +107,9 @@ def neuron_table(
     rows = []
     names = train.truth["image"].to_numpy()
     for layer, drawn in maps.items():
-        answers = activations(network, drawn.images, settings.filters, settings.decision)[layer]
+        answers = activations(network, drawn.images, settings.filters, settings.decision, [layer])[
+            layer
+        ]
         best = real[layer].topk(min(settings.examples, len(train)), dim=0)
         is_decision = layer == network.decision_layer
         for number in range(len(answers)):

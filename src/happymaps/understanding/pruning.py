@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from happymaps.datasets import Faces, to_input
+from happymaps.datasets import Faces, batches
 from happymaps.networks import Conv2D, Network
 from happymaps.training import logits_of
 from happymaps.understanding.layers import layer_outputs, neuron_layer, neuron_layers
@@ -19,7 +19,6 @@ from happymaps.understanding.neurons import FLAGS, Neuron
 # Per layer, the neurons to take out, each with the neuron that it repeats or None.
 Removed = Mapping[str, Mapping[int, int | None]]
 
-_BATCH = 64
 _RANDOM_ROUNDS = 3
 
 
@@ -45,8 +44,8 @@ def moments(network: Network, images: Tensor) -> dict[str, Moments]:
     products = {name: torch.zeros(sizes[name], sizes[name], dtype=torch.float64) for name in names}
     counts = dict.fromkeys(names, 0)
     device = next(network.parameters()).device
-    for batch in images.split(_BATCH):
-        for name, given in _handed_on(network, to_input(batch.to(device))):
+    for batch in batches(images, device):
+        for name, given in _handed_on(network, batch):
             values = given.view(len(batch), sizes[name], -1).transpose(0, 1).flatten(1)
             sums[name] += values.sum(dim=1).cpu()
             products[name] += (values @ values.T).cpu()

@@ -55,11 +55,15 @@ def mean_pairwise_correlation(images: Tensor) -> float:
 
 def gram(features: Tensor) -> NDArray[np.float64]:
     """(N, ...) activations of N images -> their centred (N, N) matrix of inner products."""
-    flat = features.flatten(1)
-    centred = flat - flat.mean(dim=0)
-    # What is left of a constant after rounding is no answer.
-    centred[:, centred.abs().amax(dim=0) <= 1e-6 * flat.abs().amax(dim=0)] = 0
-    product: NDArray[np.float64] = (centred @ centred.T).double().cpu().numpy()
+    total = torch.zeros(len(features), len(features), dtype=torch.float64, device=features.device)
+    # A first layer's activations are large, and centring copies them: part after part.
+    for part in features.split(1, dim=1):
+        flat = part.flatten(1)
+        centred = flat - flat.mean(dim=0)
+        # What is left of a constant after rounding is no answer.
+        centred[:, centred.abs().amax(dim=0) <= 1e-6 * flat.abs().amax(dim=0)] = 0
+        total += centred @ centred.T
+    product: NDArray[np.float64] = total.cpu().numpy()
     return product
 
 

@@ -1,0 +1,151 @@
+"""One decision explained by every method: as a row of a sheet, and as figures."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from happymaps.datasets import to_input
+from happymaps.evaluation import answers
+from happymaps.figures import Row, draw_sheet, heat
+from happymaps.networks import Network
+from happymaps.params import AttributionsParams
+from happymaps.training import logits_of
+from happymaps.understanding.attributions import CONTROLS, attribute
+
+# Cells each way of the map in the figures.
+_CELLS = 8
+
+# Per method, what it failed.
+Failures = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a network gave its answer to one image.
+
+    Attributes:
+        image: (C, H, W) uint8.
+        prediction: the class's name.
+        confidence: as in `evaluation.answers`.
+        maps: per method (H, W) float32, positive where a pixel speaks for the answer.
+    """
+
+    image: Tensor
+    prediction: str
+    confidence: float
+    maps: dict[str, NDArray[np.float32]]
+
+
+def explain(
+    network: Network, images: Tensor, params: AttributionsParams, seed: int
+) -> list[Explanation]:
+    """Explain the answer to each image by every method in params and both controls.
+
+    Args:
+        network: in evaluation mode.
+        images: (N, C, H, W) uint8.
+        params: the methods and what they need.
+        seed: of all that is drawn at random; an image's maps do not depend on the others.
+    """
+    logits = logits_of(network, images)
+    names, confidences = answers(network.spec, logits)
+    classes = logits.argmax(dim=1)
+    methods = (*params.methods, *CONTROLS)
+    maps = {
+        method: attribute(method, network, to_input(images), classes, params, seed=seed).numpy()
+        for method in methods
+    }
+    return [
+        Explanation(
+            image, names[row], confidences[row], {method: maps[method][row] for method in methods}
+        )
+        for row, image in enumerate(images)
+    ]
+
+
+def read_failures(audit: Path) -> Failures | None:
+    """What each method failed, by the network's audit; None where it was not audited.
+
+    Args:
+        audit: the audit's metrics file.
+    """
+    if not audit.is_file():
+        return None
+    figures = json.loads(audit.read_text())
+    failures = {}
+    for method, sanity in figures["sanity"].items():
+        faithful = figures["faithfulness"].get(method, {}).get("beats_random", False)
+        failed = [
+            name for name, passed in (("sanity", sanity["passes"]), ("faithfulness", faithful))
+            if not passed
+        ]  # fmt: skip
+        if failed:
+            failures[method] = " and ".join(failed)
+    return failures
+
+
+def draw_explanations(
+    path: Path,
+    title: str,
+    rows: Sequence[tuple[str, Explanation | None]],
+    failures: Failures | None,
+) -> None:
+    """Draw a sheet: a row an image, its confidence, and every method's map over it.
+
+    Args:
+        path: the PNG to write.
+        title: what the sheet is of.
+        rows: each with its title; without an explanation the title stands alone.
+        failures: from `read_failures`; what has failed is marked in every row.
+    """
+    marked = "not audited" if failures is None else "X: failed its audit"
+    legend = f"red speaks for the answer, blue against it; {marked}"
+    drawn = [_row(name, explanation, failures or {}) for name, explanation in rows]
+    columns = max((len(row.images) for row in drawn), default=1)
+    draw_sheet(path, f"{title} ({legend})", drawn, columns)
+
+
+def _row(title: str, explanation: Explanation | None, failures: Failures) -> Row:
+    if explanation is None:
+        return Row(title, [], [])
+    image = to_input(explanation.image.unsqueeze(0))[0].numpy()
+    plain = (255 * np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0)).round()
+    captions = [f"{explanation.prediction}: {explanation.confidence:.4f}"]
+    captions += [
+        f"X {method}" if method in failures else method.replace("_", " ")
+        for method in explanation.maps
+    ]
+    overlays = [heat(image, one) for one in explanation.maps.values()]
+    return Row(title, [np.asarray(plain, np.uint8), *overlays], captions)
+
+
+def describe(explanation: Explanation, failures: Failures | None) -> dict[str, Any]:
+    """A decision as figures, for a program to read.
+
+    Returns:
+        `prediction`, `confidence`, and per method `failed` (what of its audit, None for nothing;
+        the key is missing where the network was not audited), `peak` (row and column of the
+        largest value) and `grid` (8 x 8 means of the map, of which the largest size is 1).
+    """
+    found = {}
+    for method, values in explanation.maps.items():
+        grid = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(values)[None], _CELLS)[0]
+        grid = grid / grid.abs().max().clamp_min(torch.finfo().tiny)
+        row, column = np.unravel_index(values.argmax(), values.shape)
+        found[method] = {
+            **({} if failures is None else {"failed": failures.get(method)}),
+            "peak": [int(row), int(column)],
+            "grid": [[round(value, 4) for value in line] for line in grid.tolist()],
+        }
+    return {
+        "prediction": explanation.prediction,
+        "confidence": explanation.confidence,
+        "methods": found,
+    }

@@ -1,0 +1,259 @@
+"""Test one network's explanations, and what its decisions rest on."""
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from happymaps.datasets import Faces, load_faces, load_parts, to_input
+from happymaps.errors import exit_on_error
+from happymaps.figures import Curve, Row, draw_curves, draw_heat_maps, draw_sheet, heat
+from happymaps.files import replacing_folder, write_json
+from happymaps.images.crop import Box
+from happymaps.networks import Network, load_network
+from happymaps.params import Params
+from happymaps.stages.layout import (
+    CAST,
+    HEADS,
+    METRICS,
+    MODELS,
+    PLOTS,
+    PROCESSED,
+    SPLIT,
+    TURNED,
+)
+from happymaps.training import best_device, configure_torch, logits_of
+from happymaps.understanding.attributions import CONTROLS, attribute
+from happymaps.understanding.diagnosis import LEFT_YAW, describe, diagnose, turn_curve, turn_row
+from happymaps.understanding.faithfulness import Curves, curves, decided_by_detail, faithfulness
+from happymaps.understanding.focus import box_masks, focus, head_or_background
+from happymaps.understanding.invariance import Position, mirror, position
+from happymaps.understanding.sanity import sanity
+
+Maps = dict[str, Tensor]
+# Per set, the head found in each image that was looked at, in the set's order.
+Heads = dict[str, dict[str, Box | None]]
+
+_SHOWN = 5  # images of the cast on their sheet
+
+
+def main() -> None:
+    """Write metrics/audit/<network>.json, and curves and maps of what was tested."""
+    name = sys.argv[1]
+    params = Params.load()
+    configure_torch(params.threads)
+    network = load_network(MODELS / f"{name}.safetensors").network.to(best_device())
+    parts = load_parts(PROCESSED / "cmu_faces", SPLIT)
+    heads = _read_heads()
+    test_heads = list(heads["cmu_test"].values())
+    with replacing_folder(PLOTS / "audit" / name) as folder:
+        metrics = {
+            **_audit_explanations(name, network, parts["test"], test_heads, params, folder),
+            "background": head_or_background(
+                network, parts["test"], _masks(parts["test"], test_heads), params.seed
+            ),
+            "position": _audit_position(name, network, parts["test"], params, folder),
+            "mirror": mirror(network, parts["test"]),
+            "diagnosis": _diagnose(network, parts, heads, params),
+        }
+    write_json(METRICS / "audit" / f"{name}.json", metrics)
+
+
+def _audit_explanations(
+    name: str,
+    network: Network,
+    test: Faces,
+    heads: Sequence[Box | None],
+    params: Params,
+    folder: Path,
+) -> dict[str, Any]:
+    """Faithfulness, sanity and focus of every method."""
+    methods = (*params.attributions.methods, *CONTROLS)
+    rows, testable = _explained_rows(network, test, params)
+    images, classes = _inputs_and_answers(network, test.images[rows])
+    cast, cast_masks = _load_cast(params)
+    cast_images, cast_classes = _inputs_and_answers(network, cast.images)
+    masks = _masks(test, heads)[rows]
+    found: dict[str, Curves] = {}
+    figures: dict[str, dict[str, Any]] = {"sanity": {}, "focus": {}}
+    cast_maps: Maps = {}
+    few = slice(params.audit.randomised)
+    for method in tqdm(methods, unit="method", desc="auditing explanations"):
+        explain = partial(attribute, method, params=params.attributions, seed=params.seed)
+        maps = explain(network, images, classes)
+        found[method] = curves(
+            network,
+            images,
+            classes,
+            maps,
+            blur=params.attributions.blur,
+            steps=params.audit.steps,
+            cell=params.audit.cell,
+            seed=params.seed,
+        )
+        explain_few = partial(explain, images=images[few], classes=classes[few])
+        figures["sanity"][method] = sanity(explain_few, network, seed=params.seed)
+        cast_maps[method] = explain(network, cast_images, cast_classes)
+        figures["focus"][method] = {
+            "faces": focus(maps, masks),
+            "cast": focus(cast_maps[method], cast_masks),
+        }
+    figures["faithfulness"] = faithfulness(found, seed=params.seed) if testable else {}
+    _draw_faithfulness(folder / "faithfulness.png", found)
+    _draw_sanity(folder / "sanity.png", figures["sanity"])
+    _draw_cast(folder / "cast.png", name, cast, cast_masks, cast_maps)
+    return {"images": len(rows), **figures}
+
+
+def _explained_rows(network: Network, test: Faces, params: Params) -> tuple[Tensor, bool]:
+    """A seeded choice among the images whose right answer their detail decides.
+
+    Where there is none, faithfulness cannot be tested (False): then a choice among all images.
+    """
+    images, answers = _inputs_and_answers(network, test.images)
+    right = answers == test.labels(network.spec)
+    decided = right & decided_by_detail(network, images, answers, params.attributions.blur)
+    testable = bool(decided.any())
+    candidates = np.flatnonzero(decided.numpy()) if testable else np.arange(len(test))
+    order = np.random.default_rng(params.seed).permutation(candidates)
+    return torch.from_numpy(np.sort(order[: params.audit.images])), testable
+
+
+def _inputs_and_answers(network: Network, images: Tensor) -> tuple[Tensor, Tensor]:
+    """uint8 images as the network's input, and the number of the class it answers to each."""
+    return to_input(images), logits_of(network, images).argmax(dim=1)
+
+
+def _load_cast(params: Params) -> tuple[Faces, Tensor]:
+    """A seeded choice of the drawn cast, and the exact masks (N, H, W) of their heads."""
+    cast = load_faces(CAST)
+    rows = np.random.default_rng(params.seed).permutation(len(cast))[: params.audit.images // 2]
+    chosen = torch.from_numpy(np.sort(rows))
+    masks = torch.from_numpy(np.load(CAST / "masks.npy"))[chosen]
+    return Faces(cast.images[chosen], cast.truth.iloc[chosen.numpy()]), masks
+
+
+def _audit_position(
+    name: str, network: Network, test: Faces, params: Params, folder: Path
+) -> dict[str, Any]:
+    found = position(
+        network,
+        test,
+        images=params.audit.images,
+        reach=params.audit.reach,
+        offsets=params.audit.offsets,
+        scales=params.audit.scales,
+        seed=params.seed,
+    )
+    _draw_position(folder / "position.png", name, found)
+    return found.figures()
+
+
+def _diagnose(
+    network: Network, parts: dict[str, Faces], heads: Heads, params: Params
+) -> dict[str, Any]:
+    """Per recorded person, what sets them apart and what each difference costs, costliest first."""
+    turned = torch.from_numpy(np.load(TURNED / "images.npy")).unsqueeze(1)
+    curve = turn_curve(network, turned, torch.from_numpy(np.load(TURNED / "yaws.npy")))
+    full = min(curve, key=lambda yaw: abs(yaw - LEFT_YAW))
+    turn = turn_row(network, curve, full, params.audit.turn)
+    training = _described(parts["train"], heads["training"])
+    recordings = load_faces(PROCESSED / "recordings")
+    tables: dict[str, Any] = {"turn": {f"{yaw:g}": share for yaw, share in curve.items()}}
+    for recording in params.recordings:
+        person = _described(recordings, heads[recording.subject])
+        test_heads = list(heads["cmu_test"].values())
+        rows = diagnose(network, parts["test"], test_heads, training, person, turn)
+        tables[recording.subject] = {
+            row["difference"]: {key: value for key, value in row.items() if key != "difference"}
+            for row in rows
+        }
+    return tables
+
+
+def _read_heads() -> Heads:
+    table = pd.read_csv(HEADS, dtype={"set": str, "image": str})
+    heads: Heads = {}
+    for name, image, *edges in table.itertuples(index=False):
+        found = None if np.isnan(edges).any() else Box(*(int(edge) for edge in edges))
+        heads.setdefault(name, {})[image] = found
+    return heads
+
+
+def _described(faces: Faces, heads: dict[str, Box | None]) -> pd.DataFrame:
+    """How the heads of those faces look that were looked for."""
+    return describe(faces.subset(faces.truth["image"].isin(heads)), list(heads.values()))
+
+
+def _masks(faces: Faces, heads: Sequence[Box | None]) -> Tensor:
+    return box_masks(heads, *faces.images.shape[2:])
+
+
+def _draw_faithfulness(path: Path, found: dict[str, Curves]) -> None:
+    def lines(kind: str) -> list[Curve]:
+        means = {method: getattr(one, kind).mean(dim=0) for method, one in found.items()}
+        return [
+            Curve(method, np.linspace(0, 1, len(mean)).tolist(), mean.tolist(), method in CONTROLS)
+            for method, mean in means.items()
+        ]
+
+    panels = {
+        "deletion: the faster down the better": lines("deletion"),
+        "insertion: the faster up the better": lines("insertion"),
+    }
+    draw_curves(path, panels, x="share of pixels", y="confidence")
+
+
+def _draw_sanity(path: Path, figures: dict[str, dict[str, Any]]) -> None:
+    panels = {
+        title: [
+            Curve(
+                method,
+                ["trained", *found["cascade"]],
+                [1.0, *(layer[key] for layer in found["cascade"].values())],
+                method in CONTROLS,
+            )
+            for method, found in figures.items()
+        ]
+        for key, title in (
+            ("correlation", "rank correlation with the trained network's maps"),
+            ("ssim", "structural similarity to the trained network's maps"),
+        )
+    }
+    draw_curves(path, panels, x="random from the last layer down to", y="likeness")
+
+
+def _draw_position(path: Path, name: str, found: Position) -> None:
+    names = [f"{100 * offset:+.0f}%" for offset in found.offsets]
+    panels = {
+        f"{kind} at {scale:g}": scores[number]
+        for number, scale in enumerate(found.scales)
+        for kind, scores in (("left turns", found.score_left), ("others", found.score_others))
+    }
+    title = f"{name}: output for left, the face moved across (columns) and down (rows), and scaled"
+    draw_heat_maps(path, title, names, panels, least=0, columns=2)
+
+
+def _draw_cast(path: Path, name: str, cast: Faces, masks: Tensor, maps: Maps) -> None:
+    """Some drawn heads with their masks and every method's map: nobody here exists."""
+    rows = []
+    for number in range(0, len(cast), max(1, len(cast) // _SHOWN)):
+        image = to_input(cast.images[number : number + 1])[0].numpy()
+        shown = [cast.images[number, 0].numpy(), np.asarray(masks[number] * 255, np.uint8)]
+        shown += [heat(image, one[number].numpy()) for one in maps.values()]
+        who, pose = cast.truth[["subject", "pose"]].iloc[number]
+        captions = [f"{who}, {pose}", "head", *(method.replace("_", " ") for method in maps)]
+        rows.append(Row("", shown, captions))
+    title = f"{name} on the drawn cast: red speaks for its answer, blue against it"
+    draw_sheet(path, title, rows, 2 + len(maps))
+
+
+if __name__ == "__main__":
+    exit_on_error(main)

@@ -1,0 +1,59 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from happymaps.params import CropParams, Params
+from happymaps.sources.sample import USERS
+from happymaps.sources.turned import draw_turned
+
+YAWS = (-20.0, 0.0, 20.0)
+
+
+@pytest.fixture(scope="module")
+def crop_params(params: Params) -> CropParams:
+    return params.crop.model_copy(update={"size": 64})
+
+
+@pytest.fixture(scope="module")
+def drawn(crop_params: CropParams) -> tuple[torch.Tensor, torch.Tensor]:
+    return draw_turned(2, YAWS, 5, crop_params)
+
+
+def test_the_same_seed_draws_the_same_pictures_however_many_people(
+    drawn: tuple[torch.Tensor, torch.Tensor], crop_params: CropParams
+) -> None:
+    images, angles = drawn
+    assert images.shape == (6, 1, 64, 64)
+    assert images.dtype == torch.uint8
+    assert angles.tolist() == [*YAWS, *YAWS]
+    first, _ = draw_turned(1, YAWS, 5, crop_params)
+    assert torch.equal(images[:3], first)
+    other, _ = draw_turned(1, YAWS, 6, crop_params)
+    assert not torch.equal(images[:3], other)
+    assert not torch.equal(images[:3], images[3:])  # another person
+
+
+def test_a_larger_yaw_moves_the_face_to_the_right_of_the_picture(
+    drawn: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    for person in drawn[0].view(2, 3, 64, 64).numpy():
+        face = person[1, 18:36, 22:42]  # eyes and nose, looking straight
+        columns = []
+        for image in person:
+            likeness = cv2.matchTemplate(image, face, cv2.TM_CCOEFF_NORMED)
+            columns.append(int(np.unravel_index(likeness.argmax(), likeness.shape)[1]))
+        assert columns[1] == 22
+        assert columns[0] < 22 < columns[2]
+
+
+def test_nothing_but_the_person_moves(drawn: tuple[torch.Tensor, torch.Tensor]) -> None:
+    for person in drawn[0].view(2, 3, 64, 64):
+        for corner in (person[:, :8, :8], person[:, :8, -8:]):
+            assert (corner == corner[0]).all()
+
+
+@pytest.mark.parametrize("people", [0, -1, len(USERS) + 1])
+def test_there_are_only_so_many_people(crop_params: CropParams, people: int) -> None:
+    with pytest.raises(ValueError, match=f"between 1 and 20, not {people}"):
+        draw_turned(people, YAWS, 0, crop_params)

@@ -1,0 +1,270 @@
+"""`happymaps explain` in a project of its own, with the real params made small."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from numpy.typing import NDArray
+from PIL import Image
+
+from happymaps.cli import main
+from happymaps.networks import SavedNetwork, build_network, save_network
+from happymaps.params import NetworkParams, Params
+from toys import ROOT
+
+METHODS = ["saliency", "integrated_gradients", "lime"]
+SIZE = 32
+Figures = list[dict[str, Any]]
+Explain = Callable[..., tuple[Figures, str | None]]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: Params, spec: NetworkParams
+) -> Path:
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["threads"] = 1
+    content["attributions"]["methods"] = METHODS
+    content["attributions"]["lime"] = {"superpixels": 9, "samples": 20}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    crop = params.crop.model_copy(update={"size": SIZE}).of_training()
+    network = build_network(spec, SIZE, seed=3)
+    with torch.no_grad():  # untrained it would say 0.50 to everything
+        network.get_submodule(network.decision_layer).weight.mul_(100)  # type: ignore[operator]
+    save_network(SavedNetwork("tiny", network, crop), tmp_path / "data/models/tiny.safetensors")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def explain(project: Path, monkeypatch: pytest.MonkeyPatch) -> Explain:
+    """Run the command; give the JSON (empty without one) and the error that it ended with."""
+
+    def run(*paths: str, output: str = "why") -> tuple[Figures, str | None]:
+        command = ["happymaps", "explain", "--network", "tiny", "--output", output, *paths]
+        monkeypatch.setattr(sys, "argv", command)
+        error = None
+        try:
+            main()
+        except SystemExit as exit_:
+            error = str(exit_.code)  # which Python prints, and exits with 1
+        file = project / f"{output}.json"
+        return (json.loads(file.read_text()) if file.exists() else []), error
+
+    return run
+
+
+def scene(seed: int = 0) -> NDArray[np.uint8]:
+    """A picture in coarse squares, taller than wide."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 5), dtype=np.uint8)
+    return coarse.repeat(8, axis=0).repeat(8, axis=1)
+
+
+def save(path: str, grey: NDArray[np.uint8]) -> str:
+    Image.fromarray(grey).save(path)
+    return path
+
+
+def without_path(found: Figures) -> Figures:
+    return [{key: value for key, value in one.items() if key != "path"} for one in found]
+
+
+def test_a_sheet_and_its_figures_are_written(
+    explain: Explain, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found, error = explain(save("a.png", scene()), save("b.png", scene(1)), output="out/of/why")
+    assert error is None
+    assert capsys.readouterr().out == "out/of/why.png\nout/of/why.json\n"
+    assert [one["path"] for one in found] == ["a.png", "b.png"]
+    for one in found:
+        assert list(one) == ["path", "frame", "time", "prediction", "confidence", "methods"]
+        assert (one["frame"], one["time"]) == (None, None)
+        assert one["prediction"] in ("left", "not left")
+        assert 0.5 <= one["confidence"] <= 1
+        assert list(one["methods"]) == [*METHODS, "random", "edges"]
+        for figures in one["methods"].values():
+            assert list(figures) == ["peak", "grid"]
+            assert all(0 <= place < SIZE for place in figures["peak"])
+            assert np.shape(figures["grid"]) == (8, 8)
+            assert np.abs(figures["grid"]).max() == 1
+    with Image.open("out/of/why.png") as sheet:
+        assert sheet.height > 2 * SIZE
+        assert sheet.width > 6 * SIZE
+    assert sorted(path.name for path in (project / "out/of").iterdir()) == ["why.json", "why.png"]
+
+
+def test_the_same_pictures_give_the_same_bytes(explain: Explain) -> None:
+    paths = [save("a.png", scene()), save("b.png", scene(1))]
+    for output in ("first", "again"):
+        explain(*paths, output=output)
+    for ending in ("png", "json"):
+        assert Path(f"first.{ending}").read_bytes() == Path(f"again.{ending}").read_bytes()
+
+
+def test_a_picture_is_explained_the_same_whatever_stands_beside_it(explain: Explain) -> None:
+    paths = [save(f"{seed}.png", scene(seed)) for seed in range(3)]
+    together, _ = explain(*paths)
+    assert len({json.dumps(one["methods"]["lime"]) for one in together}) == 3
+    for number in (2, 0):
+        alone, _ = explain(paths[number], output=f"alone{number}")
+        assert alone == [together[number]]
+    backwards, _ = explain(*reversed(paths))
+    assert backwards == together[::-1]
+
+
+def test_bad_files_are_named_at_the_end_and_the_good_ones_written(
+    explain: Explain, project: Path
+) -> None:
+    Path("text.png").write_text("no picture")
+    Path("notes.txt").write_text("no picture")
+    Path("empty.png").touch()
+    Path("empty").touch()
+    Path("album").mkdir()
+    whole = Path(save("whole.png", np.kron(scene(), np.ones((9, 9), np.uint8)))).read_bytes()
+    Path("half.png").write_bytes(whole[: len(whole) // 2])
+    bad = ["text.png", "notes.txt", "empty.png", "empty", "album", "half.png", "none.png"]
+    good = save("good.png", scene())
+    found, error = explain(*bad[:3], good, *bad[3:], f"{good}@1s")
+    assert [one["path"] for one in found] == ["good.png"]
+    assert Path("why.png").is_file()
+    assert error is not None
+    assert error.startswith("error: ")
+    named = [reason.split(": ")[0] for reason in error.removeprefix("error: ").split("; ")]
+    assert [name for name in named if name in (*bad, good)] == [*bad, good]
+    assert str(project) not in error
+
+
+def test_nothing_is_written_where_nothing_can_be_read(explain: Explain, project: Path) -> None:
+    found, error = explain("none.png")
+    assert (found, error) == ([], "error: none.png: no such file or folder")
+    assert not Path("why.png").exists()
+
+
+def test_a_name_with_dollar_signs_is_written_as_it_is(explain: Explain) -> None:
+    found, error = explain(save("$_{$.png", scene()))
+    assert error is None
+    assert found[0]["path"] == "$_{$.png"
+
+
+# --- what failed the audit
+
+
+def test_what_failed_its_audit_is_said_where_there_was_one(explain: Explain, project: Path) -> None:
+    path = save("a.png", scene())
+    methods = [*METHODS, "random", "edges"]
+    audit = {
+        "sanity": {method: {"passes": method != "edges"} for method in methods},
+        "faithfulness": {method: {"beats_random": method != "random"} for method in methods},
+    }
+    (project / "metrics/audit").mkdir(parents=True)
+    (project / "metrics/audit/other.json").write_text(json.dumps(audit))
+    (before,), _ = explain(path)
+    assert not any("failed" in figures for figures in before["methods"].values())
+    unmarked = Path("why.png").read_bytes()
+    (project / "metrics/audit/tiny.json").write_text(json.dumps(audit))
+    (after,), _ = explain(path)
+    failed = {method: figures.pop("failed") for method, figures in after["methods"].items()}
+    assert failed == dict.fromkeys(METHODS) | {"random": "faithfulness", "edges": "sanity"}
+    assert after == before
+    assert Path("why.png").read_bytes() != unmarked
+
+
+# --- pictures of every kind
+
+
+def deep(path: str, grey: NDArray[np.uint8]) -> None:
+    Image.fromarray(grey.astype(np.uint16) * 257).save(path)
+
+
+def opaque(path: str, grey: NDArray[np.uint8]) -> None:
+    rgba = np.stack([grey, grey, grey, np.full_like(grey, 255)], axis=2)
+    Image.fromarray(rgba).save(path)
+
+
+def transparent(path: str, grey: NDArray[np.uint8]) -> None:
+    """What a grey looks like as black ink on white paper."""
+    ink = np.stack([*[np.zeros_like(grey)] * 3, 255 - grey], axis=2)
+    Image.fromarray(ink).save(path)
+
+
+def palette(path: str, grey: NDArray[np.uint8]) -> None:
+    colours = np.arange(256, dtype=np.uint8)[::-1].repeat(3)
+    image = Image.fromarray(255 - grey).convert("P")
+    image.putdata((255 - grey).ravel().tolist())
+    image.putpalette(colours.tolist())
+    image.save(path)
+
+
+@pytest.mark.parametrize("write", [deep, opaque, transparent, palette])
+def test_a_picture_of_another_kind_is_explained_as_its_plain_twin(
+    explain: Explain, write: Callable[[str, NDArray[np.uint8]], None]
+) -> None:
+    write("kind.png", scene())
+    with Image.open("kind.png") as image:
+        assert image.mode != "L"
+    found, error = explain("kind.png", save("plain.png", scene()))
+    assert error is None
+    kind, plain = without_path(found)
+    assert kind == plain
+
+
+def test_a_print_in_four_inks_is_answered_as_its_plain_twin(explain: Explain) -> None:
+    inks = np.stack([*[np.zeros_like(scene())] * 3, 255 - scene()], axis=2)
+    Image.fromarray(inks, mode="CMYK").save("inks.jpg", quality=100)
+    found, error = explain("inks.jpg", save("plain.png", scene()), save("other.png", 255 - scene()))
+    assert error is None
+    inked, plain, other = (one["confidence"] for one in found)
+    assert inked == pytest.approx(plain, abs=0.02)
+    assert abs(other - plain) > 0.05
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, -1), (8, 1)])
+def test_a_photo_on_its_side_is_explained_upright(
+    explain: Explain, orientation: int, turns: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(scene()).save("camera.jpg", exif=exif)
+    with Image.open("camera.jpg") as image:
+        upright = np.rot90(np.asarray(image), turns)
+    found, error = explain("camera.jpg", save("upright.png", upright), save("side.png", scene()))
+    assert error is None
+    camera, turned, side = without_path(found)
+    assert camera == turned
+    assert camera != side
+
+
+def test_a_picture_of_one_pixel_is_the_even_picture_of_its_grey(explain: Explain) -> None:
+    even = save("even.png", np.full((50, 40), 130, np.uint8))
+    found, error = explain(save("one.png", np.full((1, 1), 130, np.uint8)), even)
+    assert error is None
+    one, larger = without_path(found)
+    assert one == larger
+
+
+@pytest.mark.parametrize("brightness", [0, 128, 255])
+def test_an_even_picture_is_explained_in_finite_figures(explain: Explain, brightness: int) -> None:
+    (found,), error = explain(save("even.png", np.full((40, 40), brightness, np.uint8)))
+    assert error is None
+    assert np.isfinite([figures["grid"] for figures in found["methods"].values()]).all()
+
+
+def test_a_photo_of_twenty_megapixels_is_answered_as_its_thumbnail(explain: Explain) -> None:
+    large = scene().repeat(103, axis=0).repeat(103, axis=1)
+    assert large.size > 20e6
+    Image.fromarray(large).save("large.jpg", quality=95)
+    Image.fromarray(scene()).save("small.png")
+    found, error = explain("large.jpg", "small.png", save("other.png", scene(1)))
+    assert error is None
+    photo, thumbnail, other = (one["confidence"] for one in found)
+    assert photo == pytest.approx(thumbnail, abs=0.02)
+    assert found[0]["prediction"] == found[1]["prediction"]
+    assert abs(other - thumbnail) > 0.05

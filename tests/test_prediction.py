@@ -1,0 +1,152 @@
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from happymaps.errors import InputError
+from happymaps.images.crop import crop
+from happymaps.images.video import ffmpeg_binary
+from happymaps.networks import SavedNetwork, build_network
+from happymaps.params import NetworkParams, Params
+from happymaps.prediction import Picture, preprocess, read_moment
+
+
+def video(path: Path, *options: str) -> Path:
+    """Ten even frames without loss, ten a second; the n-th one's brightness is 20 n."""
+    frames = np.repeat(np.arange(0, 200, 20, dtype=np.uint8), 8 * 6 * 3)
+    command = [ffmpeg_binary(), "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "8x6"]
+    command += ["-r", "10", "-i", "pipe:", "-c:v", "png", "-pix_fmt", "rgb24", *options]
+    subprocess.run([*command, f"file:{path}"], input=frames.tobytes(), check=True, timeout=30)
+    return path
+
+
+def picture(path: Path, brightness: int = 90) -> Path:
+    Image.new("L", (8, 6), brightness).save(path, format="PNG")
+    return path
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return video(tmp_path_factory.mktemp("clip") / "clip.mov")
+
+
+def test_a_picture_is_read_as_it_is(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png")
+    found = read_moment(str(path))
+    assert found[:3] == (path, None, None)
+    assert np.array_equal(found.grey, np.full((6, 8), 90))
+
+
+@pytest.mark.parametrize(
+    ("moment", "frame"),
+    [("0", 0), ("0.09", 0), ("0.2", 2), ("0.29", 2), ("0.3", 3), ("0.95", 9), ("1", 9)],
+)  # fmt: skip
+def test_a_moment_shows_the_last_frame_that_began_by_then(
+    clip: Path, moment: str, frame: int
+) -> None:
+    found = read_moment(f"{clip}@{moment}s")
+    assert found[:3] == (clip, frame, frame / 10)
+    assert np.array_equal(found.grey, np.full((6, 8), 20 * frame))
+
+
+@pytest.mark.parametrize(("moment", "frame"), [("0.03", 1), ("0.3", 5), ("0.63", 7), ("0.64", 8)])
+def test_a_frame_is_found_by_its_time_and_not_by_a_rate(
+    tmp_path: Path, moment: str, frame: int
+) -> None:
+    stretch = ("-vf", "settb=1/1000,setpts=N*N*10", "-enc_time_base", "1:1000")
+    path = video(tmp_path / "variable.mkv", *stretch, "-fps_mode", "vfr")
+    found = read_moment(f"{path}@{moment}s")
+    assert found.frame == frame
+    assert found.time == pytest.approx(frame**2 / 100)
+
+
+def test_an_animation_has_moments_too(tmp_path: Path) -> None:
+    frames = [Image.new("L", (8, 6), brightness) for brightness in (0, 100, 200)]
+    path = tmp_path / "a.gif"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=200)
+    assert read_moment(f"{path}@0.5s").frame == 2
+
+
+def test_a_moment_past_the_end_is_refused_and_the_end_named(clip: Path) -> None:
+    with pytest.raises(InputError, match=r"clip\.mov: has no moment 5 s; its last .* at 0\.9 s"):
+        read_moment(f"{clip}@5s")
+
+
+def test_a_video_needs_a_moment(clip: Path) -> None:
+    with pytest.raises(InputError, match=r"clip\.mov: a video; .* as in .*clip\.mov@1\.5s"):
+        read_moment(str(clip))
+
+
+def test_a_picture_has_no_moment(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a\.png: a picture, which has no moment 1\.5 s"):
+        read_moment(f"{path}@1.5s")
+
+
+@pytest.mark.parametrize("name", ["a@1s", "a@1s.png", "a@1.5s"])
+def test_a_name_that_looks_like_a_moment_is_a_name_where_such_a_file_is(
+    tmp_path: Path, name: str
+) -> None:
+    picture(tmp_path / "a", 10)
+    path = picture(tmp_path / name, 50)
+    found = read_moment(str(path))
+    assert found[:3] == (path, None, None)
+    assert found.grey.max() == 50
+
+
+def test_a_moment_of_a_video_whose_name_looks_like_one(tmp_path: Path) -> None:
+    path = video(tmp_path / "talk@1s.mov")
+    assert read_moment(f"{path}@0.5s")[:3] == (path, 5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ("none.png", r"none\.png"),
+        ("none.mp4@1s", r"none\.mp4"),
+        ("none.mp4@soon", r"none\.mp4@soon"),
+        ("none.mp4@-1s", r"none\.mp4@-1s"),
+    ],
+)
+def test_a_missing_file_is_named(tmp_path: Path, given: str, named: str) -> None:
+    with pytest.raises(InputError, match=f"{named}: no such file"):
+        read_moment(f"{tmp_path}/{given}")
+
+
+@pytest.mark.parametrize("moment", ["", "@1s"])
+def test_a_folder_is_no_picture_and_is_called_what_it_is(tmp_path: Path, moment: str) -> None:
+    (tmp_path / "album").mkdir()
+    with pytest.raises(InputError, match="album: a folder; name a file in it"):
+        read_moment(f"{tmp_path / 'album'}{moment}")
+
+
+# --- preprocessing
+
+
+@pytest.fixture
+def wide() -> NDArray[np.uint8]:
+    """Bright in its centre square, dark beside it."""
+    grey = np.zeros((40, 80), np.uint8)
+    grey[:, 20:60] = 200
+    return grey
+
+
+def test_a_picture_becomes_what_the_network_was_trained_on(
+    params: Params, spec: NetworkParams, wide: NDArray[np.uint8]
+) -> None:
+    """Size and filter come from the network's file, the way to crop from params."""
+    trained = params.crop.model_copy(update={"size": 32, "resample": "area"})
+    saved = SavedNetwork("tiny", build_network(spec, 32, seed=0), trained.of_training())
+    assert (params.crop.size, params.crop.resample) == (128, "lanczos")
+    square = preprocess(Picture(Path("me.png"), None, None, wide), saved, params.crop)
+    assert np.array_equal(square, np.full((32, 32), 200))
+    cmu = Path("an2i_left_angry_open.pgm")
+    stretched = preprocess(Picture(cmu, None, None, wide), saved, params.crop)
+    assert np.array_equal(stretched, crop(wide, "stretch", trained).image)
+    assert stretched[:, :8].max() == 0
+    stretch = params.crop.model_copy(update={"recordings": "stretch"})
+    same = preprocess(Picture(Path("me.mp4"), 3, 0.1, wide), saved, stretch)
+    assert np.array_equal(same, stretched)

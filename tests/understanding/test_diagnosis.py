@@ -1,0 +1,199 @@
+"""Differences that are planted, and a network that minds one of them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from happymaps.datasets import Faces
+from happymaps.images.crop import Box
+from happymaps.networks import Network
+from happymaps.params import NetworkParams, Params
+from happymaps.sources.turned import draw_turned
+from happymaps.understanding.diagnosis import (
+    ALL,
+    DIFFERENCES,
+    changed,
+    describe,
+    diagnose,
+    turn_curve,
+    turn_row,
+    typical,
+)
+from happymaps.understanding.focus import box_masks
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SIZE = 32
+HEAD = Box(8, 6, 24, 26)
+MASK = box_masks([HEAD], SIZE, SIZE)[0]
+HERE = pd.Series(
+    {"x": 0.5, "y": 0.5, "size": 0.625, "brightness": 0.4, "contrast": 0.1, "background": 0.1}
+)
+
+
+def heads(levels: list[float], poses: list[str]) -> Faces:
+    """Flat heads of these brightnesses before a background of 0.2."""
+    images = torch.full((len(levels), 1, SIZE, SIZE), 51, dtype=torch.uint8)
+    for image, level in zip(images, levels, strict=True):
+        image[0, MASK] = round(255 * level)
+    left = [int(pose == "left") for pose in poses]
+    truth = pd.DataFrame({"image": "a", "left": left, "pose": poses, "subject": "b"})
+    return Faces(images, truth)
+
+
+def says_left_above(spec: NetworkParams, threshold: float) -> Network:
+    """Knows left by the mean brightness of the head's place."""
+    spec = spec.model_copy(update={"filters": [1], "kernel": 1, "dense": []})
+    network = Network(spec, SIZE).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network.get_parameter("conv2d_1.weight")[0] = 1
+        network.get_parameter("dense_1.weight")[1] = 100 * MASK.flatten() / MASK.sum()
+        network.get_parameter("dense_1.bias")[1] = -100 * threshold
+    return network
+
+
+def other(**values: float) -> "pd.Series[float]":
+    return pd.concat([HERE.drop(list(values)), pd.Series(values)])[HERE.index]
+
+
+def table(values: "pd.Series[float]", poses: list[str], found: int) -> pd.DataFrame:
+    """Describes as many images as poses, of which a head is found in the first `found`."""
+    rows = pd.DataFrame([values] * len(poses)).reset_index(drop=True)
+    rows.iloc[found:] = np.nan
+    rows.insert(0, "pose", poses)
+    return rows
+
+
+def test_a_head_is_described_by_place_and_light() -> None:
+    faces = heads([0.8, 0.8], ["left", "up"])
+    faces.images[0, 0, :16][MASK[:16]] = 102
+    described = describe(faces, [HEAD, None])
+    numbers = described.drop(columns="pose")
+    assert described["pose"].tolist() == ["left", "up"]
+    assert list(numbers.loc[0]) == pytest.approx([0.5, 0.5, 0.625, 0.6, 0.2, 0.2], abs=0.001)
+    assert numbers.loc[1].isna().all()
+    assert described["x"].notna().sum() == 1
+
+
+def test_what_is_typical_does_not_depend_on_how_often_people_turn() -> None:
+    rows = (
+        [("straight", 0.5)] * 5
+        + [("left", 0.7)] * 2
+        + [("up", 0.0), ("left", 0.9), ("left", np.nan)]
+    )
+    described = pd.DataFrame(rows, columns=["pose", "x"])
+    assert typical(described, ["straight", "left"])["x"] == pytest.approx(0.6)
+
+
+def change(image: torch.Tensor, *names: str, **values: float) -> torch.Tensor:
+    there = other(**values)
+    return changed(image.view(1, 1, SIZE, SIZE), [HEAD], names, HERE, there)[0, 0]
+
+
+def test_each_change_touches_its_own_part() -> None:
+    image = heads([0.4], ["up"]).images[0, 0]
+    image[16, 16] = 122
+    brighter = change(image, "brightness", brightness=0.6)
+    assert torch.equal(brighter[~MASK], image[~MASK])
+    assert (brighter[MASK] == image[MASK] + 51).all()
+    around = change(image, "background", background=0.3, brightness=0.9)
+    assert torch.equal(around[MASK], image[MASK])
+    assert (around[~MASK] == 51 + 51).all()
+    contrasty = change(image, "contrast", contrast=0.3)
+    assert torch.equal(contrasty[~MASK], image[~MASK])
+    assert contrasty[16, 16].item() == pytest.approx(102 + 60, abs=1)
+    assert contrasty[10, 16] == 102
+    # No further than white.
+    assert change(image, "brightness", brightness=1.4)[MASK].min() == 255
+
+
+def test_a_head_is_moved_and_scaled_about_itself() -> None:
+    image = torch.zeros(SIZE, SIZE, dtype=torch.uint8)
+    image[4:12, 4:12] = 255
+    lower = change(image, "position", y=0.75, size=0.9) > 127
+    assert torch.equal(lower, (image > 127).roll(8, 0))
+    box = Box(4, 4, 12, 12)
+    pictures = image.view(1, 1, SIZE, SIZE)
+    half = changed(pictures, [box], ["size"], HERE, other(size=0.3125))[0, 0] > 127
+    assert half.sum() == 16
+    assert half[6:10, 6:10].all()
+
+
+def test_what_a_network_minds_comes_first(spec: NetworkParams) -> None:
+    faces = heads([0.6, 0.6, 0.3, 0.3, 0.3, 0.9], ["left", "left", "up", "up", "up", "straight"])
+    poses = ["left", "up"]
+    # The last face is answered wrongly and the fourth not found: neither is changed.
+    boxes = [HEAD, HEAD, HEAD, None, HEAD, HEAD]
+    rows = diagnose(
+        says_left_above(spec, 0.45),
+        faces,
+        boxes,
+        table(HERE, poses, 2),
+        table(other(brightness=0.2, background=0.15, x=0.52), poses, 2),
+        turn={"difference": "turn", "cost": None},
+    )
+    assert [row["difference"] for row in rows][:2] == ["brightness", ALL]
+    assert rows[-1]["difference"] == "turn"
+    assert {row["difference"] for row in rows} == {*DIFFERENCES, ALL, "turn"}
+    assert rows[0] == {
+        "difference": "brightness",
+        "faces": [0.4],
+        "subject": [pytest.approx(0.2)],
+        "heads": 2,
+        "images": 4,
+        "accuracy": 0.5,
+        "balanced_accuracy": 0.5,
+        "left_recall": 0.0,
+        "cost": 0.5,
+    }
+    assert [row["cost"] for row in rows[2:-1]] == [0.0] * 4
+
+
+def test_a_person_whose_heads_are_hardly_found_is_not_compared(spec: NetworkParams) -> None:
+    faces = heads([0.6, 0.3], ["left", "up"])
+    training = table(HERE, ["up"] * 4, 4)
+    turn = {"difference": "turn", "cost": 0.1}
+
+    def rows(subject: pd.DataFrame, boxes: list[Box | None]) -> int:
+        return len(diagnose(says_left_above(spec, 0.45), faces, boxes, training, subject, turn))
+
+    assert rows(table(HERE, ["up"] * 5, 1), [HEAD, HEAD]) == 1
+    assert rows(table(HERE, ["up"] * 4, 1), [HEAD, HEAD]) == 7
+    # Another pose cannot be compared, and without a known face nothing can be changed.
+    assert rows(table(HERE, ["left"], 1), [HEAD, HEAD]) == 1
+    assert rows(table(HERE, ["up"], 1), [None, None]) == 1
+
+
+def test_the_curve_tells_where_a_turn_is_seen_and_what_it_costs(spec: NetworkParams) -> None:
+    yaws = torch.tensor([0.0, 30, 60, 0, 30, 60])
+    levels = [0.1, 0.3, 0.8, 0.1, 0.6, 0.9]
+    network = says_left_above(spec, 0.45)
+    curve = turn_curve(network, heads(levels, ["left"] * 6).images, yaws)
+    assert curve == {0.0: 0.0, 30.0: 0.5, 60.0: 1.0}
+    row = turn_row(network, curve, full=60, turn=30)
+    assert (row["left_recall"], row["cost"]) == (0.5, 0.25)
+
+
+@pytest.mark.parametrize("curve", [{0.0: 0.0, 30.0: 0.2, 60.0: 0.4}, {0.0: 1.0, 30.0: 1, 60.0: 1}])
+def test_a_network_that_does_not_know_drawn_heads_has_no_such_cost(
+    spec: NetworkParams, curve: dict[float, float]
+) -> None:
+    row = turn_row(says_left_above(spec, 0.5), curve, full=60, turn=30)
+    assert row["cost"] is None
+    assert row["left_recall"] == curve[30.0]
+
+
+def test_people_are_drawn_the_same_at_every_angle_but_for_the_turn(params: Params) -> None:
+    images, yaws = draw_turned(2, [0, 60], 0, params.crop)
+    assert images.shape == (4, 1, params.crop.size, params.crop.size)
+    assert yaws.tolist() == [0, 60, 0, 60]
+    straight, turned, another, _ = images[:, 0].int()
+    assert torch.equal(straight[:8], turned[:8])
+    assert (straight - turned).abs().float().mean() > 5
+    assert (straight - another).abs().float().mean() > 5
+    assert torch.equal(images[:1], draw_turned(1, [0], 0, params.crop)[0])
+    with pytest.raises(ValueError, match="between 1 and 20"):
+        draw_turned(21, [0], 0, params.crop)
