@@ -33,6 +33,7 @@ SIGNED: frozenset[str] = frozenset(
 
 _BATCH = 64
 _GREY = 0.5
+_ROUNDING = 1e-6
 # Standard deviations behind which the blur's weights are left out.
 _REACH = 4
 # LIME: as in its authors' package.
@@ -425,6 +426,8 @@ def _edges(
     single = images.flatten(0, 1).unsqueeze(1)
     padded = nn.functional.pad(single, (1, 1, 1, 1), mode="replicate")
     slopes = nn.functional.conv2d(padded, kernels.unsqueeze(1))
+    # What is left of an even picture after rounding is no edge.
+    slopes[slopes.abs() < _ROUNDING] = 0
     return torch.hypot(slopes[:, 0], slopes[:, 1]).view_as(images).amax(dim=1)
 
 
