@@ -44,6 +44,7 @@ COPIES = {
     "compare/decision_layer.png": "decision_layer.png",
     "compare/decision_maps.png": "decision_maps.png",
     "happymaps/experiment0/dense_1.png": "dense_1.png",
+    "audit/experiment0/cast.png": "explanations.png",
 }
 
 if __name__ == "__main__":

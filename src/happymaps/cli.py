@@ -9,6 +9,8 @@ from pathlib import Path
 
 from happymaps.errors import InputError, exit_on_error
 
+_MODELS = Path("data/models")
+
 _PREDICT_HELP = """\
 Class and confidence for pictures, folders and videos, as CSV on standard output.
 
@@ -157,10 +159,14 @@ def _explain(arguments: argparse.Namespace) -> None:
     from happymaps.prediction import preprocess, read_moment
     from happymaps.training import configure_torch
 
-    saved = load_network(_network_file(arguments.network))
+    file = _network_file(arguments.network)
+    saved = load_network(file)
     params = Params.load()
     configure_torch(params.threads)
-    failed = read_failures(Path("metrics/audit") / f"{saved.name}.json")
+    # A file from elsewhere may carry the name of a network that it is not.
+    is_of_the_project = file == _MODELS / f"{saved.name}.safetensors"
+    audit = Path("metrics/audit") / f"{saved.name}.json"
+    failed = read_failures(audit) if is_of_the_project else None
     found = []
     failures: list[InputError] = []
     for given in tqdm(arguments.paths, unit="picture", disable=None):
@@ -199,12 +205,11 @@ def _raise_all(failures: list[InputError]) -> None:
 def _network_file(name: str) -> Path:
     if name.endswith(".safetensors"):
         return Path(name)
-    models = Path("data/models")
-    file = models / f"{name}.safetensors"
+    file = _MODELS / f"{name}.safetensors"
     if not file.is_file():
-        there = ", ".join(sorted(model.stem for model in models.glob("*.safetensors")))
+        there = ", ".join(sorted(model.stem for model in _MODELS.glob("*.safetensors")))
         raise InputError(
-            f"no network {name!r} in {models}; "
+            f"no network {name!r} in {_MODELS}; "
             + (f"there are {there}" if there else "`dvc repro` trains them")
         )
     return file

@@ -176,6 +176,38 @@ def test_the_readmes_maps_are_the_committed_metrics() -> None:
         assert decisions[network][:4] == [f"{value:.2f}" for value in figures["decision"].values()]
 
 
+def test_the_readmes_audits_are_the_committed_metrics() -> None:
+    _, methods = readme_table("method", "deletion")
+    audit = read_json("metrics/audit/experiment0.json")
+    assert list(methods) == list(audit["sanity"])
+    for method, row in methods.items():
+        faithful, sane = audit["faithfulness"][method], audit["sanity"][method]
+        assert row[:5] == [
+            f"{faithful['deletion']:.2f}", f"{faithful['insertion']:.2f}",
+            "yes" if faithful["beats_random"] else "no",
+            f"{sane['correlation']:.2f}", "yes" if sane["passes"] else "no",
+        ]  # fmt: skip
+    _, decisions = readme_table("network", "position")
+    assert list(decisions) == NETWORKS
+    for network, row in decisions.items():
+        found = read_json(f"metrics/audit/{network}.json")
+        background = found["background"]
+        figures = [
+            found["position"]["share"], found["position"]["share_left"], found["mirror"]["share"],
+            background["balanced_accuracy"], background["balanced_head_only"],
+            background["balanced_background_only"],
+        ]  # fmt: skip
+        assert row == [f"{figure:.2f}" for figure in figures]
+    _, people = readme_table("person", "heads found")
+    for person, row in people.items():
+        costs = {
+            name: figures["cost"]
+            for name, figures in audit["diagnosis"][person].items()
+            if figures["cost"] is not None
+        }
+        assert row[1] == ", ".join(f"{name} {cost:.2f}" for name, cost in costs.items())
+
+
 def test_the_readmes_claims_are_the_committed_metrics() -> None:
     _, shown = readme_table("claim", "figure")
     claims = read_json("metrics/compare.json")["claims"]
@@ -199,5 +231,5 @@ def tracked_files() -> list[str]:
 def test_git_holds_no_picture_but_what_the_code_has_drawn() -> None:
     endings = (".png", ".jpg", ".jpeg", ".gif", ".mp4", ".mov", ".pgm", ".npy", ".npz", ".bad")
     pictures = [name for name in tracked_files() if name.lower().endswith(endings)]
-    drawn = ("cast", "curves", "decision_layer", "decision_maps", "dense_1")
+    drawn = ("cast", "curves", "decision_layer", "decision_maps", "dense_1", "explanations")
     assert set(pictures) <= {f"docs/{name}.png" for name in drawn}
