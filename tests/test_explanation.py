@@ -98,7 +98,7 @@ def test_failures_name_the_audits_that_a_method_failed(tmp_path: Path) -> None:
         "faithfulness": {"good": beats, "insane": beats, "useless": loses, "both": loses},
     }
     audit.write_text(json.dumps(figures))
-    assert read_failures(audit) == {
+    assert read_failures(audit, list(figures["sanity"])) == {
         "insane": "sanity",
         "useless": "faithfulness",
         "both": "sanity and faithfulness",
@@ -108,11 +108,14 @@ def test_failures_name_the_audits_that_a_method_failed(tmp_path: Path) -> None:
 def test_what_was_not_tested_has_not_passed(tmp_path: Path) -> None:
     audit = tmp_path / "tiny.json"
     audit.write_text(json.dumps({"sanity": {"lime": {"passes": True}}, "faithfulness": {}}))
-    assert read_failures(audit) == {"lime": "faithfulness"}
+    assert read_failures(audit, ["lime", "newer"]) == {
+        "lime": "faithfulness",
+        "newer": "sanity and faithfulness",
+    }
 
 
 def test_a_network_without_an_audit_has_no_failures_to_tell(tmp_path: Path) -> None:
-    assert read_failures(tmp_path / "none.json") is None
+    assert read_failures(tmp_path / "none.json", ["lime"]) is None
 
 
 # --- figures

@@ -158,6 +158,7 @@ def _explain(arguments: argparse.Namespace) -> None:
     from happymaps.params import Params
     from happymaps.prediction import preprocess, read_moment
     from happymaps.training import configure_torch
+    from happymaps.understanding.attributions import CONTROLS
 
     file = _network_file(arguments.network)
     saved = load_network(file)
@@ -166,7 +167,8 @@ def _explain(arguments: argparse.Namespace) -> None:
     # A file from elsewhere may carry the name of a network that it is not.
     is_of_the_project = file == _MODELS / f"{saved.name}.safetensors"
     audit = Path("metrics/audit") / f"{saved.name}.json"
-    failed = read_failures(audit) if is_of_the_project else None
+    methods = (*params.attributions.methods, *CONTROLS)
+    failed = read_failures(audit, methods) if is_of_the_project else None
     found = []
     failures: list[InputError] = []
     for given in tqdm(arguments.paths, unit="picture", disable=None):

@@ -70,22 +70,24 @@ def explain(
     ]
 
 
-def read_failures(audit: Path) -> Failures | None:
-    """What each method failed, by the network's audit; None where it was not audited.
+def read_failures(audit: Path, methods: Sequence[str]) -> Failures | None:
+    """What each method did not pass of the network's audit; None where it was not audited.
 
     Args:
         audit: the audit's metrics file.
+        methods: which; one that the audit does not know has not passed.
     """
     if not audit.is_file():
         return None
     figures = json.loads(audit.read_text())
     failures = {}
-    for method, sanity in figures["sanity"].items():
-        faithful = figures["faithfulness"].get(method, {}).get("beats_random", False)
-        failed = [
-            name for name, passed in (("sanity", sanity["passes"]), ("faithfulness", faithful))
-            if not passed
-        ]  # fmt: skip
+    for method in methods:
+        sanity, faithfulness = (figures[kind].get(method) for kind in ("sanity", "faithfulness"))
+        passed = {
+            "sanity": sanity is not None and sanity["passes"],
+            "faithfulness": faithfulness is not None and faithfulness["beats_random"],
+        }
+        failed = [name for name, well in passed.items() if not well]
         if failed:
             failures[method] = " and ".join(failed)
     return failures
@@ -105,7 +107,7 @@ def draw_explanations(
         rows: each with its title; without an explanation the title stands alone.
         failures: from `read_failures`; what has failed is marked in every row.
     """
-    marked = "not audited" if failures is None else "X: failed its audit"
+    marked = "not audited" if failures is None else "X: did not pass its audit"
     legend = f"red speaks for the answer, blue against it; {marked}"
     drawn = [_row(name, explanation, failures or {}) for name, explanation in rows]
     columns = max((len(row.images) for row in drawn), default=1)
@@ -119,7 +121,7 @@ def _row(title: str, explanation: Explanation | None, failures: Failures) -> Row
     plain = (255 * np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0)).round()
     captions = [f"{explanation.prediction}: {explanation.confidence:.4f}"]
     captions += [
-        f"X {method}" if method in failures else method.replace("_", " ")
+        f"{'X ' if method in failures else ''}{method}".replace("_", " ")
         for method in explanation.maps
     ]
     overlays = [heat(image, one) for one in explanation.maps.values()]

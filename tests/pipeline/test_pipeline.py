@@ -114,7 +114,7 @@ def test_every_network_is_audited_and_its_decisions_explained(project: Project) 
         assert found["sanity"]["edges"]["correlation"] == pytest.approx(1)
         assert not found["sanity"]["edges"]["passes"]
         assert 0 <= found["position"]["share"] <= 1 or found["position"]["share"] is None
-        assert set(found["diagnosis"]) == {"turn", "umo", "velu", "wyn"}
+        assert set(found["diagnosis"]) == {"drawn heads", "umo", "velu", "wyn"}
         assert set(found["diagnosis"]["umo"]) >= {"turn"}
         sheets = {file.name for file in (project.folder / "plots/explain" / network).iterdir()}
         assert sheets == {"cmu_test.png", "umo.png", "velu.png", "wyn.png"}
@@ -421,6 +421,7 @@ def test_an_experiment_in_a_folder_of_its_own_runs_that_folders_code(project: Pr
 
 def test_a_person_whom_nobody_has_labelled_is_counted_and_left_out(project: Project) -> None:
     (project.folder / "data/annotations/umo.csv").write_text("start,end,pose\n")
-    project.dvc("repro", "test@four_class")
+    project.dvc("repro", "test@four_class", "audit@four_class")
     assert read_json(project.folder / "metrics/label.json")["umo"]["unlabelled"] > 0
+    assert read_json(project.folder / "metrics/audit/four_class.json")["diagnosis"]["umo"] == {}
     assert read_json(project.folder / "metrics/test/four_class.json")["umo"] == {"images": 0}

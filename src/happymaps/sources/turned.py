@@ -17,7 +17,7 @@ def draw_turned(
 ) -> tuple[Tensor, Tensor]:
     """Draw each of some people of the sample at each angle, the same in all else.
 
-    They sit, look and are lit as in their photographs, level, with a neutral face and open eyes.
+    They hold their heads level, with a neutral face and open eyes.
 
     Args:
         people: how many, from the first.

@@ -162,15 +162,25 @@ def _diagnose(
     """Per recorded person, what sets them apart and what each difference costs, costliest first."""
     turned = torch.from_numpy(np.load(TURNED / "images.npy")).unsqueeze(1)
     curve = turn_curve(network, turned, torch.from_numpy(np.load(TURNED / "yaws.npy")))
-    full = min(curve, key=lambda yaw: abs(yaw - LEFT_YAW))
+    others = [yaw for yaw in curve if yaw != params.audit.turn]
+    full = min(others, key=lambda yaw: abs(yaw - LEFT_YAW))
     turn = turn_row(network, curve, full, params.audit.turn)
-    training = _described(parts["train"], heads["training"])
+    training = _described(parts["train"], heads["training faces"])
     recordings = load_faces(PROCESSED / "recordings")
-    tables: dict[str, Any] = {"turn": {f"{yaw:g}": share for yaw, share in curve.items()}}
+    # Two words, which no subject's name has.
+    tables: dict[str, Any] = {"drawn heads": {f"{yaw:g}": share for yaw, share in curve.items()}}
     for recording in params.recordings:
-        person = _described(recordings, heads[recording.subject])
-        test_heads = list(heads["cmu_test"].values())
-        rows = diagnose(network, parts["test"], test_heads, training, person, turn)
+        # Nobody's frames are labelled, nobody's heads are looked for: nothing is known of them.
+        person = _described(recordings, heads.get(recording.subject, {}))
+        turns = bool((person["pose"] == "left").any())
+        rows = diagnose(
+            network,
+            parts["test"],
+            list(heads["cmu_test"].values()),
+            training,
+            person,
+            turn if turns else None,
+        )
         tables[recording.subject] = {
             row["difference"]: {key: value for key, value in row.items() if key != "difference"}
             for row in rows
@@ -179,7 +189,11 @@ def _diagnose(
 
 
 def _read_heads() -> Heads:
-    table = pd.read_csv(HEADS, dtype={"set": str, "image": str})
+    # Somebody may be called "nan": only nothing is a missing value.
+    edges_alone = {edge: [""] for edge in Box._fields}
+    table = pd.read_csv(
+        HEADS, dtype={"set": str, "image": str}, keep_default_na=False, na_values=edges_alone
+    )
     heads: Heads = {}
     for name, image, *edges in table.itertuples(index=False):
         found = None if np.isnan(edges).any() else Box(*(int(edge) for edge in edges))

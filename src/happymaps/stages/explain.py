@@ -18,6 +18,7 @@ from happymaps.networks import load_network
 from happymaps.params import Params
 from happymaps.stages.layout import METRICS, MODELS, PLOTS, PROCESSED, SPLIT
 from happymaps.training import best_device, configure_torch, logits_of
+from happymaps.understanding.attributions import CONTROLS
 
 
 def main() -> None:
@@ -26,7 +27,8 @@ def main() -> None:
     params = Params.load()
     configure_torch(params.threads)
     network = load_network(MODELS / f"{name}.safetensors").network.to(best_device())
-    failures = read_failures(METRICS / "audit" / f"{name}.json")
+    methods = (*params.attributions.methods, *CONTROLS)
+    failures = read_failures(METRICS / "audit" / f"{name}.json", methods)
     subjects = [recording.subject for recording in params.recordings]
     cmu_test = load_parts(PROCESSED / "cmu_faces", SPLIT)["test"]
     sets = named_test_sets(cmu_test, load_faces(PROCESSED / "recordings"), subjects)
@@ -61,11 +63,12 @@ def _choose(
             yield f"{kind}: none among {len(table)} images", None
             continue
         generator = np.random.default_rng([seed, zlib.crc32(f"{set_name} {kind}".encode())])
-        for row in np.sort(generator.permutation(rows)[:examples]):
+        shown = np.sort(generator.permutation(rows)[:examples])
+        for row in shown:
             yield _title(kind, table, row), int(row)
         if kind.startswith("false"):
             surest = table["confidence"].iloc[rows].sort_values(ascending=False, kind="stable")
-            for row in surest.index[:examples]:
+            for row in surest.index.drop(shown)[:examples]:
                 yield _title(f"{kind}, among the most confident", table, row), int(row)
 
 

@@ -28,7 +28,8 @@ def main() -> None:
     # The test part is what explanations are audited on; of the others the typical is asked.
     chosen = {"cmu_test": people.pop("cmu_test")} | {
         name: _some(faces, params.audit.heads, params.seed)
-        for name, faces in {"training": parts["train"], **people}.items()
+        # A space, which no subject's name has.
+        for name, faces in {"training faces": parts["train"], **people}.items()
     }
     rows, metrics = [], {}
     for name, faces in chosen.items():
@@ -58,21 +59,22 @@ def _some(faces: Faces, count: int, seed: int) -> Faces:
 
 def _head_in_frame(image: str, params: CropParams) -> Box | None:
     """Looked for in the whole frame, in pixels of the crop: a head may be half outside of it."""
-    picture = Image.fromarray(read_grey(INTERIM / "recordings" / image))
+    frame = read_grey(INTERIM / "recordings" / image)
+    picture = Image.fromarray(frame)
     # Larger heads than these are found no better, only later.
     picture.thumbnail((_LARGEST_FRAME, _LARGEST_FRAME))
-    frame = np.asarray(picture)
-    head = head_box(frame)
+    head = head_box(np.asarray(picture))
     if head is None:
         return None
+    enlarged = frame.shape[1] / picture.width
     part, _ = part_of(frame, params.recordings, params)
     across = params.size / (part.right - part.left)
     down = params.size / (part.bottom - part.top)
     return Box(
-        round((head.left - part.left) * across),
-        round((head.top - part.top) * down),
-        round((head.right - part.left) * across),
-        round((head.bottom - part.top) * down),
+        round((head.left * enlarged - part.left) * across),
+        round((head.top * enlarged - part.top) * down),
+        round((head.right * enlarged - part.left) * across),
+        round((head.bottom * enlarged - part.top) * down),
     )
 
 

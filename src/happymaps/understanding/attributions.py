@@ -350,9 +350,10 @@ def _subsets(samples: int, count: int, generator: torch.Generator) -> Tensor:
     """(samples, count) int64: 1 where a sample shows a superpixel; the first shows all.
 
     A balanced design of experiments (Plackett and Burman 1946) instead of independent draws: the
-    rows of a Hadamard matrix and their complements, with columns and signs drawn at random. In it
-    every superpixel is shown half of the time and every two of them together a quarter of it, so
-    one's weight is not blurred by the luck of the others.
+    rows of a Hadamard matrix and their complements, with columns and signs drawn at random. In a
+    whole block, twice the power of 2 above `count`, every superpixel is shown half of the time and
+    every two of them together a quarter of it, so one's weight is not blurred by the luck of the
+    others. Of a block that is cut off a random part is taken.
     """
     order = 2 ** count.bit_length()
     matrix = torch.from_numpy(hadamard(order))

@@ -39,7 +39,7 @@ def describe(faces: Faces, boxes: Sequence[Box | None]) -> pd.DataFrame:
 
     Args:
         faces: N images.
-        boxes: their `head_boxes`.
+        boxes: their `head_box` each.
 
     Returns:
         One row per image: its `pose`, the head's centre `x, y` and height `size` as fractions of
@@ -98,7 +98,7 @@ def diagnose(
     Args:
         network: in evaluation mode.
         faces: N images it was not trained on.
-        boxes: their `head_boxes`.
+        boxes: their `head_box` each.
         training: `describe` of faces it was trained on.
         subject: `describe` of the new person's. Both are compared on the poses that they share,
             and of which heads are found in a quarter of the images at least.
@@ -116,7 +116,7 @@ def diagnose(
     chosen, known = _known(network, faces, boxes)
     if poses and known:
         here, there = typical(training, poses), typical(subject, poses)
-        heads = int(subject["x"][subject["pose"].isin(poses)].notna().sum())
+        heads = int(_seen(subject)[subject["pose"].isin(poses)].sum())
         rows += [
             {**_cost(network, chosen, known, name, here, there), "heads": heads}
             for name in (*DIFFERENCES, ALL)
@@ -124,9 +124,14 @@ def diagnose(
     return sorted(rows, key=lambda row: torch.inf if row["cost"] is None else -row["cost"])
 
 
+def _seen(table: pd.DataFrame) -> "pd.Series[bool]":
+    """Whose head is found with something of it, and something around it, in the image."""
+    return table.notna().all(axis=1)
+
+
 def _well_found(table: pd.DataFrame) -> set[str]:
     """The poses of which enough heads are found."""
-    share = table["x"].notna().groupby(table["pose"]).mean()
+    share = _seen(table).groupby(table["pose"]).mean()
     return set(share.index[share >= _LEAST_FOUND])
 
 

@@ -15,9 +15,8 @@ from scipy.stats import bootstrap
 from torch import Tensor, nn
 
 from happymaps.networks import Network, apply_head
+from happymaps.training import logits_of
 from happymaps.understanding.attributions import blurred
-
-_BATCH = 64
 
 # A bootstrap never leaves the range of its sample, and the range of fewer than six values holds
 # the median with less than 95 %: 1 - 2 / 2^5 is 0.94.
@@ -112,9 +111,7 @@ def _ranks(maps: Tensor, cell: int, seed: int) -> Tensor:
 
 def _confidence(network: Network, images: Tensor) -> Tensor:
     """(N, C, H, W) float32 in [0, 1] -> (N, classes) in [0, 1] on the CPU."""
-    device = next(network.parameters()).device
-    logits = torch.cat([network.logits(part.to(device)).cpu() for part in images.split(_BATCH)])
-    return apply_head(network.spec, logits).clamp(0, 1)
+    return apply_head(network.spec, logits_of(network, images)).clamp(0, 1)
 
 
 @torch.inference_mode()
@@ -133,12 +130,7 @@ def decided_by_detail(network: Network, images: Tensor, classes: Tensor, blur: f
     Returns:
         (N,) bool on the CPU, true where the blurred image is taken for another class.
     """
-    device = next(network.parameters()).device
-    answers = [
-        network.logits(part.to(device)).argmax(dim=1).cpu()
-        for part in blurred(images, blur).split(_BATCH)
-    ]
-    return torch.cat(answers) != classes.cpu()
+    return logits_of(network, blurred(images, blur)).argmax(dim=1) != classes.cpu()
 
 
 def area(curves: Tensor) -> Tensor:
