@@ -1,7 +1,7 @@
 """One decision explained by every method: as a row of a sheet, and as figures."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,11 @@ def read_failures(audit: Path, methods: Sequence[str]) -> Failures | None:
     """
     if not audit.is_file():
         return None
-    figures = json.loads(audit.read_text())
+    return failures_of(json.loads(audit.read_text()), methods)
+
+
+def failures_of(figures: Mapping[str, Any], methods: Sequence[str]) -> Failures:
+    """The same from the audit's own figures, of which `sanity` and `faithfulness` are read."""
     failures = {}
     for method in methods:
         sanity, faithfulness = (figures[kind].get(method) for kind in ("sanity", "faithfulness"))
@@ -120,12 +124,14 @@ def _row(title: str, explanation: Explanation | None, failures: Failures) -> Row
     image = to_input(explanation.image.unsqueeze(0))[0].numpy()
     plain = (255 * np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0)).round()
     captions = [f"{explanation.prediction}: {explanation.confidence:.4f}"]
-    captions += [
-        f"{'X ' if method in failures else ''}{method}".replace("_", " ")
-        for method in explanation.maps
-    ]
+    captions += [marked(method, failures) for method in explanation.maps]
     overlays = [heat(image, one) for one in explanation.maps.values()]
     return Row(title, [np.asarray(plain, np.uint8), *overlays], captions)
+
+
+def marked(method: str, failures: Failures) -> str:
+    """A method's name as it stands in a sheet: with an X where it has not passed."""
+    return f"{'X ' if method in failures else ''}{method}".replace("_", " ")
 
 
 def describe(explanation: Explanation, failures: Failures | None) -> dict[str, Any]:

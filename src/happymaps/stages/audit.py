@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from happymaps.datasets import Faces, load_faces, load_parts, to_input
 from happymaps.errors import exit_on_error
+from happymaps.explanation import Failures, failures_of, marked
 from happymaps.figures import Curve, Row, draw_curves, draw_heat_maps, draw_sheet, heat
 from happymaps.files import replacing_folder, write_json
 from happymaps.images.crop import Box
@@ -108,7 +109,8 @@ def _audit_explanations(
     figures["faithfulness"] = faithfulness(found, seed=params.seed) if testable else {}
     _draw_faithfulness(folder / "faithfulness.png", found)
     _draw_sanity(folder / "sanity.png", figures["sanity"])
-    _draw_cast(folder / "cast.png", name, cast, cast_masks, cast_maps)
+    failures = failures_of(figures, methods)
+    _draw_cast(folder / "cast.png", name, cast, cast_masks, cast_maps, failures)
     return {"images": len(rows), **figures}
 
 
@@ -255,7 +257,9 @@ def _draw_position(path: Path, name: str, found: Position) -> None:
     draw_heat_maps(path, title, names, panels, least=0, columns=2)
 
 
-def _draw_cast(path: Path, name: str, cast: Faces, masks: Tensor, maps: Maps) -> None:
+def _draw_cast(
+    path: Path, name: str, cast: Faces, masks: Tensor, maps: Maps, failures: Failures
+) -> None:
     """Some drawn heads with their masks and every method's map: nobody here exists."""
     rows = []
     for number in range(0, len(cast), max(1, len(cast) // _SHOWN)):
@@ -263,9 +267,12 @@ def _draw_cast(path: Path, name: str, cast: Faces, masks: Tensor, maps: Maps) ->
         shown = [cast.images[number, 0].numpy(), np.asarray(masks[number] * 255, np.uint8)]
         shown += [heat(image, one[number].numpy()) for one in maps.values()]
         who, pose = cast.truth[["subject", "pose"]].iloc[number]
-        captions = [f"{who}, {pose}", "head", *(method.replace("_", " ") for method in maps)]
+        captions = [f"{who}, {pose}", "head", *(marked(method, failures) for method in maps)]
         rows.append(Row("", shown, captions))
-    title = f"{name} on the drawn cast: red speaks for its answer, blue against it"
+    title = (
+        f"{name} on the drawn cast (red speaks for its answer, blue against it;"
+        " X: did not pass its audit)"
+    )
     draw_sheet(path, title, rows, 2 + len(maps))
 
 
