@@ -57,6 +57,7 @@ from happymaps.networks import Conv2D, Dense, Network, load_network
 from happymaps.params import Params
 from happymaps.training import configure_torch
 from happymaps.understanding.activation_maximization import happy_maps
+from happymaps.understanding.attributions import BeforeRelu
 from happymaps.understanding.layers import activations, layer_outputs, neuron_layers
 
 RESULT = Path(__file__).with_suffix(".json")
@@ -267,21 +268,12 @@ def _reached(network: Network, images: Tensor, neurons: list[int], params: Param
     return [float(outputs[place, neuron]) for place, neuron in enumerate(neurons)]
 
 
-class _WithoutRelu(nn.Module):
-    def __init__(self, layer: Conv2D | Dense) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.layer.before_relu(inputs)
-
-
 def _with_separate_relus(network: Network) -> nn.Sequential:
     """The network with the same weights, its ReLUs as layers of their own."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for name, layer in network.named_children():
         if isinstance(layer, Conv2D | Dense):
-            layers[name] = _WithoutRelu(layer)
+            layers[name] = BeforeRelu(layer)
             layers[f"{name}_relu"] = nn.ReLU()
         else:
             layers[name] = layer

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
+from PIL import Image
 
 from happymaps.demo import draw_cast_sheet
 from happymaps.figures import Curve, draw_curves
@@ -26,6 +27,9 @@ def main() -> None:
     draw_curves(DOCS / "curves.png", panels, x="epoch", y="accuracy")
     for source, picture in COPIES.items():
         shutil.copyfile(PROJECT / "plots" / source, DOCS / picture)
+    with Image.open(PROJECT / "plots/audit/experiment0/cast.png") as sheet:
+        # The noise on it packs badly: without the transparency that nothing has, and packed tight.
+        sheet.convert("RGB").save(DOCS / "explanations.png", optimize=True)
 
 
 def _curves(network: str) -> list[Curve]:
@@ -44,7 +48,6 @@ COPIES = {
     "compare/decision_layer.png": "decision_layer.png",
     "compare/decision_maps.png": "decision_maps.png",
     "happymaps/experiment0/dense_1.png": "dense_1.png",
-    "audit/experiment0/cast.png": "explanations.png",
 }
 
 if __name__ == "__main__":

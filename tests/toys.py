@@ -7,6 +7,8 @@ import pandas as pd
 import torch
 
 from happymaps.datasets import Faces
+from happymaps.networks import Network
+from happymaps.params import NetworkParams
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,3 +32,16 @@ def toy_faces(count: int, *, size: int = 32, seed: int = 0) -> Faces:
         }
     )
     return Faces(torch.from_numpy(images), truth)
+
+
+def answers_left(spec: NetworkParams, weight: torch.Tensor, threshold: float) -> Network:
+    """Says left where the mean image, weighted with (size, size), is above the threshold."""
+    spec = spec.model_copy(update={"filters": [1], "kernel": 1, "dense": []})
+    network = Network(spec, len(weight)).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network.get_parameter("conv2d_1.weight")[0] = 1
+        network.get_parameter("dense_1.weight")[1] = 100 * weight.flatten() / weight.sum()
+        network.get_parameter("dense_1.bias")[1] = -100 * threshold
+    return network

@@ -158,7 +158,7 @@ def _explain(arguments: argparse.Namespace) -> None:
     from happymaps.params import Params
     from happymaps.prediction import preprocess, read_moment
     from happymaps.training import configure_torch
-    from happymaps.understanding.attributions import CONTROLS
+    from happymaps.understanding.attributions import with_controls
 
     file = _network_file(arguments.network)
     saved = load_network(file)
@@ -167,9 +167,9 @@ def _explain(arguments: argparse.Namespace) -> None:
     # A file from elsewhere may carry the name of a network that it is not.
     is_of_the_project = file == _MODELS / f"{saved.name}.safetensors"
     audit = Path("metrics/audit") / f"{saved.name}.json"
-    methods = (*params.attributions.methods, *CONTROLS)
+    methods = with_controls(params.attributions.methods)
     failed = read_failures(audit, methods) if is_of_the_project else None
-    found = []
+    rows, figures = [], []
     failures: list[InputError] = []
     for given in tqdm(arguments.paths, unit="picture", disable=None):
         try:
@@ -180,19 +180,11 @@ def _explain(arguments: argparse.Namespace) -> None:
         grey = preprocess(picture, saved, params.crop)
         image = torch.from_numpy(np.array(grey)).view(1, 1, *grey.shape)
         (explanation,) = explain(saved.network, image, params.attributions, params.seed)
-        found.append((given, picture, explanation))
-    if found:
-        rows = [(given, explanation) for given, _, explanation in found]
+        rows.append((given, explanation))
+        about = {"path": str(picture.path), "frame": picture.frame, "time": picture.time}
+        figures.append(about | describe(explanation, failed))
+    if rows:
         draw_explanations(Path(f"{arguments.output}.png"), f"{saved.name}: why", rows, failed)
-        figures = [
-            {
-                "path": str(picture.path),
-                "frame": picture.frame,
-                "time": picture.time,
-                **describe(explanation, failed),
-            }
-            for _, picture, explanation in found
-        ]
         write_json(Path(f"{arguments.output}.json"), figures)
         print(f"{arguments.output}.png\n{arguments.output}.json")
     _raise_all(failures)

@@ -17,7 +17,7 @@ from happymaps.figures import Row, draw_sheet, heat
 from happymaps.networks import Network
 from happymaps.params import AttributionsParams
 from happymaps.training import logits_of
-from happymaps.understanding.attributions import CONTROLS, attribute
+from happymaps.understanding.attributions import attribute, with_controls
 
 # Cells each way of the map in the figures.
 _CELLS = 8
@@ -57,14 +57,14 @@ def explain(
     logits = logits_of(network, images)
     names, confidences = answers(network.spec, logits)
     classes = logits.argmax(dim=1)
-    methods = (*params.methods, *CONTROLS)
+    inputs = to_input(images)
     maps = {
-        method: attribute(method, network, to_input(images), classes, params, seed=seed).numpy()
-        for method in methods
+        method: attribute(method, network, inputs, classes, params, seed=seed).numpy()
+        for method in with_controls(params.methods)
     }
     return [
         Explanation(
-            image, names[row], confidences[row], {method: maps[method][row] for method in methods}
+            image, names[row], confidences[row], {name: drawn[row] for name, drawn in maps.items()}
         )
         for row, image in enumerate(images)
     ]

@@ -21,6 +21,7 @@ from happymaps.understanding.diagnosis import (
     typical,
 )
 from happymaps.understanding.focus import box_masks
+from toys import answers_left
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -44,15 +45,7 @@ def heads(levels: list[float], poses: list[str]) -> Faces:
 
 def says_left_above(spec: NetworkParams, threshold: float) -> Network:
     """Knows left by the mean brightness of the head's place."""
-    spec = spec.model_copy(update={"filters": [1], "kernel": 1, "dense": []})
-    network = Network(spec, SIZE).eval()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.zero_()
-        network.get_parameter("conv2d_1.weight")[0] = 1
-        network.get_parameter("dense_1.weight")[1] = 100 * MASK.flatten() / MASK.sum()
-        network.get_parameter("dense_1.bias")[1] = -100 * threshold
-    return network
+    return answers_left(spec, MASK.float(), threshold)
 
 
 def other(**values: float) -> "pd.Series[float]":

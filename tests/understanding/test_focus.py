@@ -8,7 +8,6 @@ from torch import Tensor
 
 from happymaps.datasets import Faces
 from happymaps.images.crop import Box
-from happymaps.networks import Network
 from happymaps.params import NetworkParams
 from happymaps.sources.drawing import Person, Scene, render
 from happymaps.understanding.focus import (
@@ -19,25 +18,13 @@ from happymaps.understanding.focus import (
     replace_background,
     replace_head,
 )
+from toys import answers_left
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SIZE = 32
 HEAD = Box(8, 6, 24, 26)
 MASK = box_masks([HEAD], SIZE, SIZE)
-
-
-def answers_left(spec: NetworkParams, weight: Tensor, threshold: float) -> Network:
-    """Says left where the mean image, weighted with (SIZE, SIZE), is above the threshold."""
-    spec = spec.model_copy(update={"filters": [1], "kernel": 1, "dense": []})
-    network = Network(spec, SIZE).eval()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.zero_()
-        network.get_parameter("conv2d_1.weight")[0] = 1
-        network.get_parameter("dense_1.weight")[1] = 100 * weight.flatten() / weight.sum()
-        network.get_parameter("dense_1.bias")[1] = -100 * threshold
-    return network
 
 
 def planted() -> Faces:

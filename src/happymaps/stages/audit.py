@@ -31,7 +31,7 @@ from happymaps.stages.layout import (
     TURNED,
 )
 from happymaps.training import best_device, configure_torch, logits_of
-from happymaps.understanding.attributions import CONTROLS, attribute
+from happymaps.understanding.attributions import CONTROLS, attribute, with_controls
 from happymaps.understanding.diagnosis import LEFT_YAW, describe, diagnose, turn_curve, turn_row
 from happymaps.understanding.faithfulness import Curves, curves, decided_by_detail, faithfulness
 from happymaps.understanding.focus import box_masks, focus, head_or_background
@@ -76,7 +76,7 @@ def _audit_explanations(
     folder: Path,
 ) -> dict[str, Any]:
     """Faithfulness, sanity and focus of every method."""
-    methods = (*params.attributions.methods, *CONTROLS)
+    methods = with_controls(params.attributions.methods)
     rows, testable = _explained_rows(network, test, params)
     images, classes = _inputs_and_answers(network, test.images[rows])
     cast, cast_masks = _load_cast(params)
@@ -100,7 +100,7 @@ def _audit_explanations(
             seed=params.seed,
         )
         explain_few = partial(explain, images=images[few], classes=classes[few])
-        figures["sanity"][method] = sanity(explain_few, network, seed=params.seed)
+        figures["sanity"][method] = sanity(maps[few], explain_few, network, seed=params.seed)
         cast_maps[method] = explain(network, cast_images, cast_classes)
         figures["focus"][method] = {
             "faces": focus(maps, masks),
@@ -168,6 +168,7 @@ def _diagnose(
     full = min(others, key=lambda yaw: abs(yaw - LEFT_YAW))
     turn = turn_row(network, curve, full, params.audit.turn)
     training = _described(parts["train"], heads["training faces"])
+    test_heads = list(heads["cmu_test"].values())
     recordings = load_faces(PROCESSED / "recordings")
     # Two words, which no subject's name has.
     tables: dict[str, Any] = {"drawn heads": {f"{yaw:g}": share for yaw, share in curve.items()}}
@@ -176,12 +177,7 @@ def _diagnose(
         person = _described(recordings, heads.get(recording.subject, {}))
         turns = bool((person["pose"] == "left").any())
         rows = diagnose(
-            network,
-            parts["test"],
-            list(heads["cmu_test"].values()),
-            training,
-            person,
-            turn if turns else None,
+            network, parts["test"], test_heads, training, person, turn if turns else None
         )
         tables[recording.subject] = {
             row["difference"]: {key: value for key, value in row.items() if key != "difference"}
@@ -262,7 +258,7 @@ def _draw_cast(
 ) -> None:
     """Some drawn heads with their masks and every method's map: nobody here exists."""
     rows = []
-    for number in range(0, len(cast), max(1, len(cast) // _SHOWN)):
+    for number in range(0, len(cast), -(-len(cast) // _SHOWN)):
         image = to_input(cast.images[number : number + 1])[0].numpy()
         shown = [cast.images[number, 0].numpy(), np.asarray(masks[number] * 255, np.uint8)]
         shown += [heat(image, one[number].numpy()) for one in maps.values()]

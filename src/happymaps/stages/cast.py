@@ -19,7 +19,7 @@ from happymaps.sources.sample import USERS, photograph
 from happymaps.sources.turned import draw_turned
 from happymaps.stages.layout import CAST, TURNED
 
-STEP = 10.0  # degrees between two angles of the turned heads
+_STEP = 10.0  # degrees between two angles of the turned heads
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
         for user in tqdm(USERS[: params.audit.people], unit="person", desc="drawing"):
             photograph(Path(folder), user, params.seed, lambda: None)
         _write_cast(Path(folder), params.crop)
-    yaws = sorted({*np.arange(0, 91, STEP).tolist(), params.audit.turn})
+    yaws = sorted({*np.arange(0, 91, _STEP).tolist(), params.audit.turn})
     images, angles = draw_turned(params.audit.people, yaws, params.seed, params.crop)
     with replacing_folder(TURNED) as draft:
         np.save(draft / "images.npy", images[:, 0].numpy())

@@ -18,7 +18,7 @@ from happymaps.networks import load_network
 from happymaps.params import Params
 from happymaps.stages.layout import METRICS, MODELS, PLOTS, PROCESSED, SPLIT
 from happymaps.training import best_device, configure_torch, logits_of
-from happymaps.understanding.attributions import CONTROLS
+from happymaps.understanding.attributions import with_controls
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     params = Params.load()
     configure_torch(params.threads)
     network = load_network(MODELS / f"{name}.safetensors").network.to(best_device())
-    methods = (*params.attributions.methods, *CONTROLS)
+    methods = with_controls(params.attributions.methods)
     failures = read_failures(METRICS / "audit" / f"{name}.json", methods)
     subjects = [recording.subject for recording in params.recordings]
     cmu_test = load_parts(PROCESSED / "cmu_faces", SPLIT)["test"]

@@ -4,7 +4,7 @@ import copy
 import math
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.linalg import hadamard
 from torch import Tensor, nn
 
+from happymaps.datasets import BATCH
 from happymaps.errors import InputError
 from happymaps.networks import Conv2D, Dense, Network
 from happymaps.params import AttributionsParams, PatchParams
@@ -31,7 +32,6 @@ SIGNED: frozenset[str] = frozenset(
     }
 )
 
-_BATCH = 64
 _GREY = 0.5
 _ROUNDING = 1e-6
 # Standard deviations behind which the blur's weights are left out.
@@ -40,6 +40,11 @@ _REACH = 4
 _KERNEL_WIDTH, _RIDGE = 0.25, 1.0
 # Of superpixels: weighs places against brightness, both of which range over about 1.
 _COMPACTNESS = 0.1
+
+
+def with_controls(methods: Sequence[str]) -> tuple[str, ...]:
+    """The methods, and behind them the controls that stand beside them everywhere."""
+    return (*methods, *CONTROLS)
 
 
 def class_scores(network: Network, images: Tensor) -> Tensor:
@@ -124,8 +129,7 @@ def attribute(
 
 
 def _require_fit(network: Network, images: Tensor, classes: Tensor) -> None:
-    channels = next(layer.in_channels for layer in network.children() if isinstance(layer, Conv2D))
-    shape = (channels, network.image_size, network.image_size)
+    shape = network.image_shape
     if images.ndim != 4 or tuple(images.shape[1:]) != shape:
         raise InputError(f"images are {tuple(images.shape)}, should be (N, {str(shape)[1:]}")
     if classes.shape != images.shape[:1]:
@@ -145,12 +149,15 @@ def _twin(network: Network) -> Network:
     return twin.eval()
 
 
-class _BeforeRelu(nn.Module):
+class BeforeRelu(nn.Module):
+    """A convolution or dense layer without its ReLU, which then can be a layer of its own."""
+
     def __init__(self, layer: Conv2D | Dense) -> None:
         super().__init__()
         self.layer = layer
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """As the layer's `before_relu`."""
         return self.layer.before_relu(inputs)
 
 
@@ -169,7 +176,7 @@ def _with_separate_relus(network: Network) -> nn.Sequential:
     layers: list[tuple[str, nn.Module]] = []
     for name, layer in network.named_children():
         if isinstance(layer, Conv2D | Dense):
-            layers += [(name, _BeforeRelu(layer)), (_relu_of(name), nn.ReLU())]
+            layers += [(name, BeforeRelu(layer)), (_relu_of(name), nn.ReLU())]
         elif isinstance(layer, nn.MaxPool2d):
             # Before the ReLU: the same numbers and gradients, from a quarter of the work.
             layers.insert(-1, (name, layer))
@@ -232,7 +239,7 @@ def _smoothgrad(
             _leaf(images),
             nt_type="smoothgrad",
             nt_samples=params.smoothgrad.samples,
-            nt_samples_batch_size=min(_BATCH, params.smoothgrad.samples),
+            nt_samples_batch_size=min(BATCH, params.smoothgrad.samples),
             stdevs=params.smoothgrad.noise,
             target=classes,
             abs=True,
@@ -256,7 +263,7 @@ def _integrated_gradients(
         baselines=blurred(images, params.blur),
         target=classes,
         n_steps=params.integrated_gradients.steps,
-        internal_batch_size=_BATCH,
+        internal_batch_size=BATCH,
     )
     return attributions.sum(dim=1)
 
@@ -339,7 +346,7 @@ def _lime(
     segments = segments.to(image.device)
     hidden = _mean_colours(image, segments, count)
     scores = []
-    for part in shown.to(image.device).bool().split(_BATCH):
+    for part in shown.to(image.device).bool().split(BATCH):
         samples = torch.where(part[:, segments].unsqueeze(1), image, hidden)
         scores.append(class_scores(network, samples)[:, wanted].cpu())
     weights = _surrogate(shown.double().numpy(), torch.cat(scores).double().numpy())
@@ -436,14 +443,14 @@ _Explain = Callable[[Network, Tensor, Tensor, AttributionsParams, int], Tensor]
 
 # Each with how many images it is given at once: a method that makes many copies gets one.
 _METHODS: dict[str, tuple[_Explain, int]] = {
-    "saliency": (_saliency, _BATCH),
-    "guided_backpropagation": (_guided_backpropagation, _BATCH),
+    "saliency": (_saliency, BATCH),
+    "guided_backpropagation": (_guided_backpropagation, BATCH),
     "smoothgrad": (_smoothgrad, 1),
     "integrated_gradients": (_integrated_gradients, 1),
-    "grad_cam": (_grad_cam, _BATCH),
+    "grad_cam": (_grad_cam, BATCH),
     "occlusion": (_occlusion, 1),
     "pixel_importance": (_pixel_importance, 1),
     "lime": (_lime, 1),
-    "random": (_random, _BATCH),
-    "edges": (_edges, _BATCH),
+    "random": (_random, BATCH),
+    "edges": (_edges, BATCH),
 }

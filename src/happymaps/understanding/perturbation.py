@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from happymaps.datasets import BATCH
 from happymaps.networks import Conv2D, Network
 from happymaps.understanding.layers import decision_scores
 
-_BATCH = 64
 # The networks' pooling; what does not fill a square is dropped.
 _POOL = 2
 # What a chunk of places may take in one layer, in numbers: 4 MiB, for caches are small.
@@ -198,7 +198,7 @@ def _logits_of_wholes(
     """(rows, columns, classes): every changed image through the whole network."""
     side = patch.shape[-1]
     parts = []
-    for places in torch.cartesian_prod(down.places, across.places).split(_BATCH):
+    for places in torch.cartesian_prod(down.places, across.places).split(BATCH):
         images = image.repeat(len(places), 1, 1, 1)
         for changed, (row, column) in zip(images, places.tolist(), strict=True):
             window = changed[:, row : row + side, column : column + side]

@@ -113,14 +113,17 @@ def _stretched(maps: Tensor) -> NDArray[np.float64]:
     return stretched
 
 
-def sanity(explain: Callable[[Network], Tensor], network: Network, *, seed: int) -> dict[str, Any]:
+def sanity(
+    trained: Tensor, explain: Callable[[Network], Tensor], network: Network, *, seed: int
+) -> dict[str, Any]:
     """How much of a method's maps is left when the network has forgotten what it learned.
 
     A method passes when the mean correlation is below `LIMIT` once all layers are random. An edge
     detector keeps 1.0, and so does noise that no network had a part in: both fail.
 
     Args:
-        explain: maps (N, H, W) of the same images and the same classes for any network, on the CPU.
+        trained: (N, H, W), the trained network's maps of some images, on the CPU.
+        explain: maps of the same images and the same classes for any network.
         network: the trained one; stays as it is.
         seed: of the random weights.
 
@@ -129,7 +132,6 @@ def sanity(explain: Callable[[Network], Tensor], network: Network, *, seed: int)
         `ssim`, the mean structural similarity, with all layers random; `cascade`, the same for
         every layer, when it and all behind it are random; and `passes`.
     """
-    trained = explain(network)
     cascade = {
         name: _likeness(trained, explain(other)) for name, other in randomised(network, seed)
     }
