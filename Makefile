@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help install demo reproduce test lint types benchmark clean
+.PHONY: help install demo reproduce people test lint types benchmark clean
 
 help: ## what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1@\2/' | column -t -s @
@@ -21,7 +21,10 @@ demo: install ## the whole pipeline on a drawn cast, in the folder demo/
 	happymaps demo demo
 
 reproduce: install ## the real thing: dvc repro on CMU Faces and the recordings
-	dvc repro dvc.yaml studies/seeds/dvc.yaml
+	dvc repro
+
+people: install ## every network on people it has never seen: cross-validation, and what leaks
+	dvc repro studies/people/dvc.yaml
 
 test: install ## the whole test suite
 	python -m pytest

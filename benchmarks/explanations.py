@@ -134,7 +134,7 @@ def _decisions(params: Params, count: int) -> tuple[Network, Tensor, list[int]]:
     """The network, (count, 1, H, W) images of the test part, and the classes that it answers."""
     configure_torch(params.threads)
     network = load_network(NETWORK).network
-    test = load_parts(FACES, SPLIT)["test"].images
+    test = load_parts(FACES, SPLIT, network.spec.crop)["test"].images
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(params.seed))
     images = to_input(test[order[:count]])
     with torch.inference_mode():

@@ -13,7 +13,6 @@ from pathlib import Path
 
 RESULT = Path(__file__).with_suffix(".json")
 IDLE_ROUNDS = 9
-PIPELINES = ("dvc.yaml", "studies/seeds/dvc.yaml")
 
 
 def main() -> None:
@@ -21,7 +20,7 @@ def main() -> None:
     if sys.argv[1:] == ["idle"]:
         result = json.loads(RESULT.read_text())
     else:
-        seconds, peak = _measure("repro", "--force", *PIPELINES)
+        seconds, peak = _measure("repro", "--force")
         result = {
             "reproduce_minutes": round(seconds / 60, 2),
             "peak_memory_mib": round(peak / 1024),

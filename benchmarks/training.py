@@ -79,21 +79,21 @@ def _run_happymaps(params: Params) -> dict[str, Any]:
 
     from happymaps.datasets import Faces
     from happymaps.networks import build_network
-    from happymaps.params import TrainParams
     from happymaps.training import configure_torch, fit
 
     configure_torch(params.threads)
     pixels, labels = _images(params)
-    truth = pd.DataFrame({"image": "", "left": labels, "pose": "", "subject": ""})
+    poses = np.where(labels, "left", "straight")
+    truth = pd.DataFrame({"image": "", "left": labels, "pose": poses, "subject": ""})
     faces = Faces(torch.from_numpy(pixels).unsqueeze(1), truth)
     warm_up = faces.subset(truth.index.to_series() < WARM_UP * params.train.batch_size)
-    network = build_network(params.networks["experiment0"], params.crop.size, seed=params.seed)
-    one_epoch = TrainParams(epochs=1, batch_size=params.train.batch_size)
+    spec = params.networks["experiment0"].model_copy(update={"epochs": 1})
+    network = build_network(spec, params.crop.size, seed=params.seed)
     # An epoch's look at the test part is no training step: one image keeps it out of the figure.
     watched = faces.subset(truth.index.to_series() < 1)
     for part in (warm_up, faces):
         start = time.perf_counter()
-        fit(network, part, watched, one_epoch, seed=params.seed, log=lambda _: None)
+        fit(network, part, watched, params.train, seed=params.seed, log=lambda _: None)
         seconds = time.perf_counter() - start
     return {"images_per_second": len(faces) / seconds, "versions": {"torch": torch.__version__}}
 

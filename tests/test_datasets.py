@@ -6,9 +6,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from happymaps.datasets import load_faces, load_parts, to_input
+from happymaps.datasets import load_faces, load_parts, load_test_sets, read_heads, to_input
 from happymaps.errors import InputError
-from happymaps.params import NetworkParams
+from happymaps.images.crop import Box
+from happymaps.params import POSES, NetworkParams
 from toys import toy_faces
 
 
@@ -18,8 +19,9 @@ def bright(*values: int) -> NDArray[np.uint8]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Four images, the third without truth; image N is N*10 bright."""
-    np.save(tmp_path / "images.npy", bright(0, 10, 20, 30))
+    """Four images, the third without truth; image N is N*10 bright, and by 5 more in its face."""
+    np.save(tmp_path / "plain.npy", bright(0, 10, 20, 30))
+    np.save(tmp_path / "face.npy", bright(5, 15, 25, 35))
     (tmp_path / "truth.csv").write_text(
         "image,left,pose,subject\n000000.png,1,left,ann\n000001.png,0,up,ann\n"
         "000002.png,,,bob\n000003.png,0,right,bob\n"
@@ -31,17 +33,64 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_unlabelled_images_are_left_out_and_the_rest_keep_their_truth(folder: Path) -> None:
-    faces = load_faces(folder)
+    faces = load_faces(folder, "plain")
     assert faces.images.shape == (3, 1, 16, 16)
     assert faces.images[:, 0, 0, 0].tolist() == [0, 10, 30]
     assert faces.truth["left"].tolist() == [1, 0, 0]
+    assert load_faces(folder, "face").images[:, 0, 0, 0].tolist() == [5, 15, 35]
 
 
 def test_a_part_is_what_the_split_says(folder: Path) -> None:
-    parts = load_parts(folder, folder / "split.csv")
+    parts = load_parts(folder, folder / "split.csv", "plain")
     assert parts["train"].truth["image"].tolist() == ["000000.png", "000003.png"]
     assert parts["train"].images[:, 0, 0, 0].tolist() == [0, 30]
     assert parts["test"].images[:, 0, 0, 0].tolist() == [10]
+    faces = load_parts(folder, folder / "split.csv", "face")
+    assert faces["train"].images[:, 0, 0, 0].tolist() == [5, 35]
+
+
+def test_a_network_is_tested_on_the_test_part_and_on_every_subject_by_name(folder: Path) -> None:
+    processed = folder / "processed"
+    processed.mkdir()
+    for name in ("cmu_faces", "recordings"):
+        (processed / name).symlink_to(folder, target_is_directory=True)
+    subjects = ["bob", "zoe", "ann"]
+    sets = load_test_sets(processed, folder / "split.csv", subjects, "face")
+    assert list(sets) == ["cmu_test", *subjects]
+    shades = {name: faces.images[:, 0, 0, 0].tolist() for name, faces in sets.items()}
+    assert shades == {"cmu_test": [15], "bob": [35], "zoe": [], "ann": [5, 15]}
+
+
+def test_heads_are_those_of_a_set_in_a_view(tmp_path: Path) -> None:
+    path = tmp_path / "heads.csv"
+    path.write_text(
+        "set,view,image,left,top,right,bottom\n"
+        "cmu_faces,plain,000000.png,-3,2,60,70\ncmu_faces,face,000000.png,1,2,3,4\n"
+        "cmu_faces,plain,000001.png,,,,\nnan,plain,000001.png,5,6,7,8\n"
+    )
+    found = read_heads(path, "cmu_faces", "plain")
+    assert found == {"000000.png": Box(-3, 2, 60, 70), "000001.png": None}
+    assert read_heads(path, "cmu_faces", "face") == {"000000.png": Box(1, 2, 3, 4)}
+    # Somebody is called that.
+    assert read_heads(path, "nan", "plain") == {"000001.png": Box(5, 6, 7, 8)}
+    assert read_heads(path, "nobody", "plain") == {}
+
+
+def test_rows_are_taken_with_their_truth() -> None:
+    faces = toy_faces(30)
+    taken = faces.take(np.array([7, 2, 7]))
+    assert torch.equal(taken.images, faces.images[[7, 2, 7]])
+    assert taken.truth["image"].tolist() == ["000007.png", "000002.png", "000007.png"]
+    assert [POSES[number] for number in taken.poses()] == taken.truth["pose"].tolist()
+
+
+def test_some_rows_are_a_seeded_choice_in_their_order() -> None:
+    faces = toy_faces(30)
+    some, again, other = (faces.some(10, seed).truth["image"].tolist() for seed in (0, 0, 1))
+    assert some == sorted(set(some)) == again
+    assert len(some) == 10
+    assert some != other
+    assert faces.some(99, seed=0).truth.equals(faces.truth)
 
 
 def test_shuffled_labels_are_the_same_labels_of_other_images() -> None:
@@ -79,11 +128,11 @@ def test_input_is_scaled_to_one() -> None:
     [
         (lambda f: (f / "truth.csv").unlink(), "truth.csv"),
         (lambda f: (f / "truth.csv").write_text("image,pose\n"), "columns"),
-        (lambda f: (f / "images.npy").unlink(), r"images\.npy: cannot be read"),
-        (lambda f: (f / "images.npy").write_bytes(b"\x93NUMPY"), r"images\.npy: cannot be read"),
-        (lambda f: np.save(f / "images.npy", np.array([None])), r"images\.npy: cannot be read"),
-        (lambda f: np.save(f / "images.npy", bright(1, 2, 3)), r"should be \(4, H, W\) uint8"),
-        (lambda f: np.save(f / "images.npy", np.zeros((4, 8, 8))), "float64, should be"),
+        (lambda f: (f / "plain.npy").unlink(), r"plain\.npy: cannot be read"),
+        (lambda f: (f / "plain.npy").write_bytes(b"\x93NUMPY"), r"plain\.npy: cannot be read"),
+        (lambda f: np.save(f / "plain.npy", np.array([None])), r"plain\.npy: cannot be read"),
+        (lambda f: np.save(f / "plain.npy", bright(1, 2, 3)), r"should be \(4, H, W\) uint8"),
+        (lambda f: np.save(f / "plain.npy", np.zeros((4, 8, 8))), "float64, should be"),
         (lambda f: (f / "split.csv").write_text("image,part\n000000.png,test\n"), "000001.png"),
         (
             lambda f: pd.read_csv(f / "split.csv").assign(part="test").to_csv(f / "split.csv"),
@@ -94,4 +143,4 @@ def test_input_is_scaled_to_one() -> None:
 def test_spoilt_data_are_named(folder: Path, spoil: object, message: str) -> None:
     spoil(folder)  # type: ignore[operator]
     with pytest.raises(InputError, match=message):
-        load_parts(folder, folder / "split.csv")
+        load_parts(folder, folder / "split.csv", "plain")

@@ -118,7 +118,7 @@ def test_images_too_small_are_refused(spec: NetworkParams) -> None:
 def test_a_saved_network_comes_back_with_spec_and_preprocessing(
     tmp_path: Path, spec: NetworkParams
 ) -> None:
-    crop = TrainingCropParams(size=32, resample="area", cmu_faces="stretch")
+    crop = TrainingCropParams(size=32, resample="area", cmu_faces="stretch", face_margin=0.25)
     network = build_network(spec, 32, seed=3).eval()
     for name in ("a.safetensors", "b.safetensors"):
         save_network(SavedNetwork("tiny", network, crop), tmp_path / name)
@@ -139,7 +139,7 @@ def test_a_file_that_is_no_network_is_refused(tmp_path: Path, content: bytes) ->
 
 def test_a_truncated_network_is_refused(tmp_path: Path, spec: NetworkParams) -> None:
     file = tmp_path / "x.safetensors"
-    crop = TrainingCropParams(size=32, resample="area", cmu_faces="stretch")
+    crop = TrainingCropParams(size=32, resample="area", cmu_faces="stretch", face_margin=0.25)
     save_network(SavedNetwork("tiny", build_network(spec, 32, seed=0), crop), file)
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(InputError, match=r"x\.safetensors"):

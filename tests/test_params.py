@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import yaml
 
+from happymaps.augmentation import UNCHANGED
 from happymaps.errors import InputError
 from happymaps.params import Params
 from toys import ROOT
@@ -22,11 +23,25 @@ def write(folder: Path, change: dict[str, Any]) -> Path:
     return file
 
 
-def test_the_seven_networks_are_there(params: Params) -> None:
-    assert list(params.networks) == [
+def test_the_seven_published_networks_and_the_generalist_are_there(params: Params) -> None:
+    *published, last = params.networks
+    assert published == [
         "experiment0", "fewer_filters", "deeper_dense", "wider_dense", "four_class", "no_dense",
         "linear_output",
     ]  # fmt: skip
+    assert last == "generalist"
+    # The study knew nothing of what the generalist is given.
+    for name in published:
+        network = params.networks[name]
+        assert network.augment == UNCHANGED
+        assert (network.crop, network.schedule, network.weight_decay) == ("plain", "constant", 0)
+        assert network.normalize == "none"
+        assert not network.balanced
+
+
+def test_subjects_are_the_recorded_people_in_their_order(tmp_path: Path) -> None:
+    people = [{"subject": name, "path": f"{name}.mp4"} for name in ("zoe", "adam")]
+    assert Params.load(write(tmp_path, {"recordings": people})).subjects == ["zoe", "adam"]
 
 
 def test_params_hold_nothing_that_an_experiment_would_resolve_for_good() -> None:
@@ -36,8 +51,15 @@ def test_params_hold_nothing_that_an_experiment_would_resolve_for_good() -> None
 @pytest.mark.parametrize(
     ("key", "value", "named"),
     [
-        ("train.epochs", 0, "train.epochs"),
-        ("train.epochs", "1e1", "train.epochs"),
+        ("train.batch_size", 0, "train.batch_size"),
+        ("train.epochs", 10, "train.epochs"),  # each network has its own
+        ("networks.experiment0.epochs", 0, "networks.experiment0.epochs"),
+        ("networks.experiment0.epochs", "1e1", "networks.experiment0.epochs"),
+        ("networks.experiment0.crop", "stretch", "networks.experiment0.crop"),
+        ("networks.experiment0.schedule", "cosine", "networks.experiment0.schedule"),
+        ("networks.experiment0.weight_decay", -1, "networks.experiment0.weight_decay"),
+        ("networks.generalist.augment.turn", 90, "networks.generalist.augment.turn"),
+        ("networks.generalist.augment.colour", 1, "networks.generalist.augment.colour"),
         ("networks.experiment0.learning_rate", "1e-3x", "networks.experiment0.learning_rate"),
         ("networks.experiment0.filters", [], "networks.experiment0.filters"),
         ("networks.experiment0.filters", [16, -1], "networks.experiment0.filters.1"),
@@ -45,6 +67,7 @@ def test_params_hold_nothing_that_an_experiment_would_resolve_for_good() -> None
         ("networks.linear_output.loss", "cross_entropy", "networks.linear_output"),
         ("networks.experiment0.colour", True, "networks.experiment0.colour"),
         ("split.test_share", 1.0, "split.test_share"),
+        ("split.method", "by_scale", "split.method"),
         ("split.fold", 5, "split"),
         ("crop.size", 8, "crop.size"),
         ("recordings", [{"subject": "me"}], "recordings.0"),
@@ -52,7 +75,10 @@ def test_params_hold_nothing_that_an_experiment_would_resolve_for_good() -> None
         ("recordings", [{"subject": "../me", "path": "me.mp4"}], "recordings.0.subject"),
         ("recordings", [{"subject": "me", "path": "a"}, {"subject": "me", "path": "b"}], "once"),
         ("recordings", [{"subject": "cmu_test", "path": "a"}], "metrics' own"),
-        ("seeds.runs", 1, "seeds.runs"),
+        ("recordings", [{"subject": "recordings", "path": "a"}], "metrics' own"),
+        ("cross_validate.folds", 1, "cross_validate.folds"),
+        ("cross_validate.backend", "threads", "cross_validate.backend"),
+        ("leaks.runs", 1, "leaks.runs"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_file(

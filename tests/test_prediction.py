@@ -12,6 +12,7 @@ from happymaps.images.video import ffmpeg_binary
 from happymaps.networks import SavedNetwork, build_network
 from happymaps.params import NetworkParams, Params
 from happymaps.prediction import Picture, preprocess, read_moment
+from happymaps.sources.drawing import Person, Scene, render
 
 
 def video(path: Path, *options: str) -> Path:
@@ -150,3 +151,19 @@ def test_a_picture_becomes_what_the_network_was_trained_on(
     stretch = params.crop.model_copy(update={"recordings": "stretch"})
     same = preprocess(Picture(Path("me.mp4"), 3, 0.1, wide), saved, stretch)
     assert np.array_equal(same, stretched)
+
+
+@pytest.mark.parametrize("name", ["me.png", "an2i_left_angry_open.pgm"])
+def test_a_network_of_faces_sees_the_face_with_the_margin_of_its_training(
+    params: Params, spec: NetworkParams, name: str
+) -> None:
+    trained = params.crop.model_copy(update={"size": 32, "face_margin": 0.1})
+    assert params.crop.face_margin == 0.5
+    network = build_network(spec.model_copy(update={"crop": "face"}), 32, seed=0)
+    saved = SavedNetwork("tiny", network, trained.of_training())
+    scene = Scene(320, 240, 53, (0.7, 0.45))
+    grey, _ = render(Person(), yaw=0, pitch=0, scene=scene)
+    expected = crop(grey, "face", trained)
+    assert expected.face_found
+    found = preprocess(Picture(Path(name), None, None, grey), saved, params.crop)
+    assert np.array_equal(found, expected.image)

@@ -29,13 +29,13 @@ def people_of(truth: pd.DataFrame, parts: pd.DataFrame, part: str) -> set[str]:
 
 def test_the_published_split_tests_on_187_of_1872(chosen: SplitParams) -> None:
     truth = pd.DataFrame({"image": np.arange(1872).astype(str), "subject": "somebody"})
-    parts = split(truth, chosen, seed=0)
+    parts = split(truth, truth["image"], chosen, seed=0)
     assert parts["part"].value_counts().to_dict() == {"train": 1685, "test": 187}
     assert parts["image"].tolist() == truth["image"].tolist()
 
 
 def test_random_follows_its_seed(truth: pd.DataFrame, chosen: SplitParams) -> None:
-    first, again, other = (split(truth, chosen, seed) for seed in (0, 0, 1))
+    first, again, other = (split(truth, truth["image"], chosen, seed) for seed in (0, 0, 1))
     assert first.equals(again)
     assert not first.equals(other)
 
@@ -43,7 +43,8 @@ def test_random_follows_its_seed(truth: pd.DataFrame, chosen: SplitParams) -> No
 def test_named_people_are_tested_on_and_nobody_else(
     truth: pd.DataFrame, chosen: SplitParams
 ) -> None:
-    parts = split(truth, by_person(chosen, people=["person3", "person7"]), seed=0)
+    named = by_person(chosen, people=["person3", "person7"])
+    parts = split(truth, truth["image"], named, seed=0)
     assert people_of(truth, parts, "test") == {"person3", "person7"}
     assert len(people_of(truth, parts, "train")) == 8
 
@@ -53,7 +54,7 @@ def test_folds_test_everybody_once_and_share_nobody(
 ) -> None:
     tested: list[str] = []
     for fold in range(5):
-        parts = split(truth, by_person(chosen, fold=fold), seed=0)
+        parts = split(truth, truth["image"], by_person(chosen, fold=fold), seed=0)
         test, train = (people_of(truth, parts, part) for part in ("test", "train"))
         assert not test & train
         assert len(test) == 2
@@ -62,7 +63,10 @@ def test_folds_test_everybody_once_and_share_nobody(
 
 
 def test_folds_follow_their_seed(truth: pd.DataFrame, chosen: SplitParams) -> None:
-    folds = [people_of(truth, split(truth, by_person(chosen), seed), "test") for seed in range(6)]
+    folds = [
+        people_of(truth, split(truth, truth["image"], by_person(chosen), seed), "test")
+        for seed in range(6)
+    ]
     assert len({frozenset(fold) for fold in folds}) > 1
 
 
@@ -79,4 +83,4 @@ def test_a_split_without_two_sides_is_refused(
     truth: pd.DataFrame, chosen: SplitParams, changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        split(truth, by_person(chosen, **changes), seed=0)
+        split(truth, truth["image"], by_person(chosen, **changes), seed=0)

@@ -16,14 +16,18 @@ from happymaps.params import NetworkParams, TrainParams
 from happymaps.training import Epoch, configure_torch, fit, logits_of, loss_of
 from toys import ROOT, toy_faces
 
-PARAMS = TrainParams(epochs=4, batch_size=16)
+PARAMS = TrainParams(batch_size=16)
+
+
+@pytest.fixture
+def spec(spec: NetworkParams) -> NetworkParams:
+    return spec.model_copy(update={"epochs": 4})
 
 
 def train(
     spec: NetworkParams,
     *,
     seed: int = 0,
-    params: TrainParams = PARAMS,
     checkpoint: Path | None = None,
     stop_after: int | None = None,
 ) -> tuple[Network, list[Epoch]]:
@@ -38,7 +42,7 @@ def train(
     network = build_network(spec, 32, seed=seed)
     configure_torch(1)
     train_part, test_part = toy_faces(96), toy_faces(32, seed=1)
-    fit(network, train_part, test_part, params, seed=seed, log=log, checkpoint=checkpoint)
+    fit(network, train_part, test_part, PARAMS, seed=seed, log=log, checkpoint=checkpoint)
     return network, history
 
 
@@ -56,8 +60,7 @@ def test_every_head_and_loss_learns_the_toy(
     spec: NetworkParams, target: str, head: str, loss: str
 ) -> None:
     chosen = {"target": target, "head": head, "loss": loss, "dropout": 0.1, "learning_rate": 0.05}
-    params = TrainParams(epochs=15, batch_size=16)
-    _, history = train(spec.model_copy(update=chosen), params=params)
+    _, history = train(spec.model_copy(update=chosen | {"epochs": 15}))
     assert history[-1].test_accuracy > 0.95
     assert history[-1].train_loss < history[0].train_loss
 
@@ -111,15 +114,17 @@ def test_a_checkpoint_of_another_training_is_not_taken_up(
     tmp_path: Path, spec: NetworkParams, changed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = tmp_path / "a.safetensors"
+    # With a cycle the number of epochs changes the first of them too.
+    spec = spec.model_copy(update={"schedule": "one_cycle"})
     with pytest.raises(KeyboardInterrupt):
         train(spec, checkpoint=checkpoint, stop_after=3)
-    seed, params = 0, PARAMS
+    seed = 0
     if changed == "learning_rate":
         spec = spec.model_copy(update={"learning_rate": 0.02})
     elif changed == "seed":
         seed = 1
     elif changed == "epochs":
-        params = TrainParams(epochs=5, batch_size=16)
+        spec = spec.model_copy(update={"epochs": 5})
     elif changed == "code":
         (tmp_path / "edited.py").write_text("# another training loop")
         monkeypatch.setattr(training, "__file__", str(tmp_path / "edited.py"))
@@ -127,8 +132,8 @@ def test_a_checkpoint_of_another_training_is_not_taken_up(
         monkeypatch.setattr(training, "_epoch_seed", lambda seed, number: number)
     else:
         checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
-    network, history = train(spec, seed=seed, params=params, checkpoint=checkpoint)
-    fresh, fresh_history = train(spec, seed=seed, params=params)
+    network, history = train(spec, seed=seed, checkpoint=checkpoint)
+    fresh, fresh_history = train(spec, seed=seed)
     assert same_weights(network, fresh)
     assert history == fresh_history
 
@@ -140,9 +145,9 @@ def test_a_training_killed_by_the_system_ends_with_the_same_bytes(
     code = (
         "import sys, test_training as t, happymaps.params as p; from pathlib import Path\n"
         "spec = p.NetworkParams.model_validate_json(sys.argv[1])\n"
-        "params = p.TrainParams(epochs=60, batch_size=16)\n"
-        "t.train(spec, params=params, checkpoint=Path(sys.argv[2]))\n"
+        "t.train(spec, checkpoint=Path(sys.argv[2]))\n"
     )
+    spec = spec.model_copy(update={"epochs": 60})
     command = [sys.executable, "-c", code, spec.model_dump_json(), str(checkpoint)]
     process = subprocess.Popen(command, cwd=ROOT / "tests", stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
@@ -153,9 +158,8 @@ def test_a_training_killed_by_the_system_ends_with_the_same_bytes(
     with safe_open(checkpoint, framework="pt") as file:
         remembered = len(json.loads(file.metadata()["happymaps"])["history"])
     assert 0 < remembered < 60
-    params = TrainParams(epochs=60, batch_size=16)
-    resumed, history = train(spec, params=params, checkpoint=checkpoint)
-    whole, whole_history = train(spec, params=params)
+    resumed, history = train(spec, checkpoint=checkpoint)
+    whole, whole_history = train(spec)
     assert same_weights(resumed, whole)
     assert history == whole_history
 

@@ -99,6 +99,7 @@ def _with_cast(params: Path, folder: Path) -> dict[str, Any]:
         "manifest": "data/sample/cmu_faces.sha256",
     }
     content["networks"] = {name: content["networks"][name] for name in _NETWORKS}
+    content["cross_validate"]["networks"] = list(_NETWORKS)
     for section, rough in _ROUGH.items():
         content[section] |= rough
     content["recordings"] = [

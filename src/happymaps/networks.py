@@ -19,6 +19,14 @@ from happymaps.params import NetworkParams, TrainingCropParams
 # safetensors writes several metadata keys in no fixed order: one key keeps the bytes the same.
 _METADATA_KEY = "happymaps"
 
+# A standard deviation that is no more than the rounding of the images.
+_FLATTEST = 1 / 255
+
+# What is fainter than this standard deviation is not made as strong as the rest.
+_FAINT = 0.05
+# Along a side of an image, in each of which a mean is taken.
+_CELLS = 16
+
 # Channels, up to which `_FewChannels` is the faster way.
 _FEW = 4
 
@@ -54,14 +62,49 @@ class _FewChannels(torch.autograd.Function):
         return spread.transpose(0, 1), None, None
 
 
+class Standardization(nn.Module):
+    """Brings every image to mean 0 and variance 1, so that light and contrast tell nothing."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same; an image of one shade becomes 0."""
+        mean = images.mean(dim=(1, 2, 3), keepdim=True)
+        variance = images.var(dim=(1, 2, 3), correction=0, keepdim=True)
+        return (images - mean) / (variance + _FLATTEST**2).sqrt()
+
+
+class LocalStandardization(nn.Module):
+    """Brings every place of an image to mean 0 and variance 1 with what is around it.
+
+    So a face looks alike before a dark wall and a bright one, and lit from one side. After the
+    local contrast normalization of Jarrett et al. 2009 ("What is the best multi-stage architecture
+    for object recognition?").
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same; flat places become about 0."""
+        mean = _around(images)
+        variance = (_around(images**2) - mean**2).clamp(min=0)
+        return (images - mean) / (variance + _FAINT**2).sqrt()
+
+
+def _around(images: Tensor) -> Tensor:
+    """(N, C, H, W) -> the mean over about a third of the image around each place."""
+    cell = max(1, images.shape[-1] // _CELLS)
+    coarse = nn.functional.avg_pool2d(images, cell)
+    smooth = nn.functional.avg_pool2d(coarse, 5, stride=1, padding=2, count_include_pad=False)
+    size = images.shape[2:]
+    return nn.functional.interpolate(smooth, size, mode="bilinear", align_corners=False)
+
+
 class Conv2D(nn.Conv2d):
-    """An unpadded convolution with its ReLU, one layer as in the tutorials."""
+    """A convolution with its ReLU, one layer as in the tutorials."""
 
     bias: Tensor
 
     def before_relu(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, filters, H - kernel + 1, W - kernel + 1)."""
-        if images.requires_grad and not self.weight.requires_grad and self.in_channels <= _FEW:
+        """(N, C, H, W) -> (N, filters, h, w); without padding and stride H - kernel + 1 high."""
+        plain = self.padding == (0, 0) and self.stride == (1, 1) and self.in_channels <= _FEW
+        if plain and images.requires_grad and not self.weight.requires_grad:
             return _FewChannels.apply(images, self.weight, self.bias)  # type: ignore[no-any-return]
         return super().forward(images)
 
@@ -86,7 +129,8 @@ class Network(nn.Sequential):
     """A small CNN whose layers are named as the field's tutorials name them.
 
     `conv2d_1, max_pooling2d_1, conv2d_2, ..., flatten, dense_1, dropout, ..., dense_N` and, with a
-    softmax head, `softmax`. The last dense layer is the decision layer.
+    softmax head, `softmax`; where images are normalized, `standardization` before all others. The
+    last dense layer is the decision layer.
     """
 
     def __init__(self, spec: NetworkParams, image_size: int, channels: int = 1) -> None:
@@ -134,13 +178,18 @@ class Network(nn.Sequential):
 
 def _layers(spec: NetworkParams, image_size: int, channels: int) -> "OrderedDict[str, nn.Module]":
     layers: OrderedDict[str, nn.Module] = OrderedDict()
+    if spec.normalize != "none":
+        local = spec.normalize == "local"
+        layers["standardization"] = LocalStandardization() if local else Standardization()
     side = image_size
     for number, filters in enumerate(spec.filters, start=1):
         if number > 1:
             layers[f"max_pooling2d_{number - 1}"] = nn.MaxPool2d(2)
             side //= 2
-        layers[f"conv2d_{number}"] = Conv2D(channels, filters, spec.kernel)
-        channels, side = filters, side - spec.kernel + 1
+        stride = spec.stride if number == 1 else 1
+        padding = spec.kernel // 2 if spec.padding else 0
+        layers[f"conv2d_{number}"] = Conv2D(channels, filters, spec.kernel, stride, padding)
+        channels, side = filters, (side + 2 * padding - spec.kernel) // stride + 1
         if side < 1:
             raise InputError(
                 f"images of {image_size} pixels are too small for {len(spec.filters)} convolutions"

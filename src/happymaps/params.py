@@ -15,8 +15,11 @@ Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 CropMethod = Literal["stretch", "square", "face"]
+View = Literal["plain", "face"]
+SplitMethod = Literal["random", "by_photograph", "by_person"]
+VIEWS: tuple[View, ...] = ("plain", "face")
 
-_TAKEN_NAMES = {"cmu_faces", "cmu_test", "frames"}
+_TAKEN_NAMES = {"cmu_faces", "cmu_test", "frames", "recordings"}
 
 
 class _Section(BaseModel):
@@ -61,13 +64,13 @@ class TrainingCropParams(_Section):
     size: Annotated[int, Field(ge=16)]
     resample: Literal["lanczos", "area"]
     cmu_faces: CropMethod
+    face_margin: Annotated[float, Field(ge=0)]
 
 
 class CropParams(TrainingCropParams):
     """How pictures of any size become square grey ones of `size` pixels."""
 
     recordings: CropMethod
-    face_margin: Annotated[float, Field(ge=0)]
 
     def of_training(self) -> TrainingCropParams:
         """The part that a network's file remembers."""
@@ -77,7 +80,7 @@ class CropParams(TrainingCropParams):
 class SplitParams(_Section):
     """Which images train a network and which test it."""
 
-    method: Literal["random", "by_person"]
+    method: SplitMethod
     test_share: Share
     people: list[str]
     folds: Annotated[int, Field(ge=2)]
@@ -91,34 +94,84 @@ class SplitParams(_Section):
 
 
 class TrainParams(_Section):
-    """The training loop, the same for every network."""
+    """What is the same in every network's training."""
 
-    epochs: Positive
     batch_size: Positive
 
 
+class AugmentParams(_Section):
+    """How training images are changed each time that they are seen; zeros change nothing.
+
+    `mirror` flips half of them, and then left is right. `turn` and `nod` are the largest angles in
+    degrees by which straight heads are turned aside and raised; `background` is the share of images
+    that get another background. These three need to know where the heads are.
+
+    `shift` is the largest way that an image is moved, `scale` by what part of its size it grows or
+    shrinks at most, `blur` the largest standard deviation, all in fractions of the image;
+    `rotation` is in degrees. `brightness` is the most that is added (images: 0 to 1), and `noise`
+    the largest standard deviation. `contrast` and `gamma` are the largest natural logarithms of the
+    factor and of the exponent. `light` is by what part one side is lit more than the middle, and
+    the other less, at most.
+    """
+
+    mirror: bool
+    turn: Annotated[float, Field(ge=0, lt=90)]
+    nod: Annotated[float, Field(ge=0, lt=90)]
+    background: Annotated[float, Field(ge=0, le=1)]
+    shift: Annotated[float, Field(ge=0, le=0.5)]
+    scale: Annotated[float, Field(ge=0, lt=1)]
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    brightness: Annotated[float, Field(ge=0, le=1)]
+    contrast: Annotated[float, Field(ge=0)]
+    gamma: Annotated[float, Field(ge=0)]
+    light: Annotated[float, Field(ge=0, le=1)]
+    blur: Annotated[float, Field(ge=0, le=0.1)]
+    noise: Annotated[float, Field(ge=0, le=1)]
+
+
 class NetworkParams(_Section):
-    """One network: what it is built of, what it is asked, and how fast it learns.
+    """One network: what it is built of, what it is asked, and how it learns.
 
     `filters` has an entry per convolution (with a 2x2 max-pool between two of them), `dense` one
-    per dense layer before the decision layer.
+    per dense layer before the decision layer. The first convolution looks at every `stride`-th
+    place; `padding` puts zeros around what each is given, so that it loses no edge. `normalize`
+    brings every image, or every place of it with what is around it, to mean 0 and variance 1 before
+    the first layer. With `crop` `plain` it sees images cropped as `crop` in params.yaml says for
+    their set, with `face` the faces in them.
+
+    `schedule` keeps the learning rate, or has it rise to `learning_rate` and fall again
+    (Smith 2018, the 1cycle policy). `balanced` shows every class equally often.
     """
 
     filters: Annotated[list[Positive], Field(min_length=1)]
     kernel: Positive
+    stride: Positive
+    padding: bool
     dense: list[Positive]
     dropout: Annotated[float, Field(ge=0, lt=1)]
     head: Literal["softmax", "linear"]
     loss: Literal["cross_entropy", "mean_squared_error"]
     target: Literal["left", "pose"]
+    normalize: Literal["none", "image", "local"]
+    crop: View
+    epochs: Positive
     learning_rate: Annotated[float, Field(gt=0)]
+    schedule: Literal["constant", "one_cycle"]
     momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    balanced: bool
+    augment: AugmentParams
 
     @model_validator(mode="after")
     def _loss_fits_the_head(self) -> Self:
         if self.loss == "cross_entropy" and self.head != "softmax":
             raise ValueError("cross_entropy needs the softmax head")
         return self
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """What it learns from. A face that is not found is shown whole: it has to know both."""
+        return ("face", "plain") if self.crop == "face" else ("plain",)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -245,8 +298,24 @@ class AuditParams(_Section):
     turn: Annotated[float, Field(gt=0, lt=90)]
 
 
-class SeedsParams(_Section):
-    """How often a network is trained again from another seed, to tell luck from skill."""
+class CrossValidateParams(_Section):
+    """How `networks` are tested on everybody: each time on people that training has not seen.
+
+    `folds` of about as many people each; `leave_one_out` tests on one person at a time instead.
+    The trainings are spread over `jobs` by joblib's `backend`: `loky` on this machine; `dask` and
+    `ray` reach a cluster at `address`, or start one on this machine where it is null.
+    """
+
+    networks: list[str]
+    folds: Annotated[int, Field(ge=2)]
+    leave_one_out: bool
+    backend: Literal["loky", "dask", "ray"]
+    jobs: Positive
+    address: str | None
+
+
+class LeaksParams(_Section):
+    """How many seeds a network is trained from under each split."""
 
     runs: Annotated[int, Field(ge=2)]
 
@@ -268,14 +337,14 @@ class Params(_Section):
     attributions: AttributionsParams
     explain: ExplainParams
     audit: AuditParams
-    seeds: SeedsParams
+    cross_validate: CrossValidateParams
+    leaks: LeaksParams
 
     @model_validator(mode="after")
     def _subjects_have_names_of_their_own(self) -> Self:
-        subjects = [recording.subject for recording in self.recordings]
-        if len(set(subjects)) < len(subjects):
+        if len(set(self.subjects)) < len(self.subjects):
             raise ValueError("recordings: every subject may be named once only")
-        taken = _TAKEN_NAMES & set(subjects)
+        taken = _TAKEN_NAMES & set(self.subjects)
         if taken:
             raise ValueError(f"recordings: {min(taken)} is a name of the metrics' own")
         return self
@@ -296,6 +365,11 @@ class Params(_Section):
             raise InputError(f"{path}: not YAML ({error})") from error
         except ValidationError as error:
             raise InputError(f"{path}: {_reasons(error)}") from error
+
+    @property
+    def subjects(self) -> list[str]:
+        """The recorded people, in their order."""
+        return [recording.subject for recording in self.recordings]
 
     def network(self, name: str) -> NetworkParams:
         """The params of one network.

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from happymaps.datasets import BATCH
 from happymaps.errors import InputError
 from happymaps.evaluation import answers
-from happymaps.images.crop import crop
+from happymaps.images.crop import crop, method_of
 from happymaps.images.decode import read_grey, to_grey
 from happymaps.images.video import stream_frames
 from happymaps.networks import SavedNetwork
@@ -138,7 +138,8 @@ def preprocess(picture: Picture, saved: SavedNetwork, crop_params: CropParams) -
     """A picture as the network is to see it: (H, W) uint8; the arguments are `predict`'s."""
     params = crop_params.model_copy(update=saved.crop.model_dump())
     is_cmu = parse_name(picture.path.name) is not None
-    return crop(picture.grey, params.cmu_faces if is_cmu else params.recordings, params).image
+    method = params.cmu_faces if is_cmu else params.recordings
+    return crop(picture.grey, method_of(saved.network.spec.crop, method), params).image
 
 
 def _is_video(path: Path) -> bool:

@@ -1,9 +1,16 @@
 """Which images train a network and which test it."""
 
+import math
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.model_selection import GroupKFold, train_test_split
+from sklearn.model_selection import (
+    GroupKFold,
+    GroupShuffleSplit,
+    LeaveOneGroupOut,
+    train_test_split,
+)
 
 from happymaps.errors import InputError
 from happymaps.params import SplitParams
@@ -11,15 +18,19 @@ from happymaps.params import SplitParams
 Rows = NDArray[np.intp]
 
 
-def split(truth: pd.DataFrame, params: SplitParams, seed: int) -> pd.DataFrame:
+def split(
+    truth: pd.DataFrame, photographs: "pd.Series[str]", params: SplitParams, seed: int
+) -> pd.DataFrame:
     """Give every image the part `train` or `test`.
 
     `random` is the published way: single images, so the same photo at another scale and the same
-    person stand on both sides. `by_person` tests on people that training has never seen: the
-    named `people`, or, where none are named, fold number `fold` of `folds`.
+    person stand on both sides. `by_photograph` keeps the scales of a photo together. `by_person`
+    tests on people that training has never seen: the named `people`, or, where none are named,
+    fold number `fold` of `folds`.
 
     Args:
         truth: columns `image` and `subject`.
+        photographs: which photo each image is a copy of.
         params: the method and what it needs.
         seed: of the random choice.
 
@@ -31,10 +42,12 @@ def split(truth: pd.DataFrame, params: SplitParams, seed: int) -> pd.DataFrame:
     """
     if params.method == "random":
         test_rows = _random_rows(len(truth), params.test_share, seed)
+    elif params.method == "by_photograph":
+        test_rows = _rows_of_photographs(photographs, params.test_share, seed)
     elif params.people:
         test_rows = _rows_of_people(truth, params.people)
     else:
-        test_rows = _rows_of_fold(truth, params.folds, params.fold, seed)
+        test_rows = folds_by_person(truth, params.folds, seed)[params.fold]
     part = np.full(len(truth), "train")
     part[test_rows] = "test"
     return pd.DataFrame({"image": truth["image"], "part": part})
@@ -45,6 +58,15 @@ def _random_rows(images: int, share: float, seed: int) -> Rows:
     if not 0 < wanted < images:
         raise InputError(f"split.test_share {share:g} of {images} images leaves a part empty")
     _, test = train_test_split(np.arange(images), test_size=wanted, random_state=seed)
+    return np.asarray(test)
+
+
+def _rows_of_photographs(photographs: "pd.Series[str]", share: float, seed: int) -> Rows:
+    count = photographs.nunique()
+    if not 0 < math.ceil(count * share) < count:
+        raise InputError(f"split.test_share {share:g} of {count} photographs leaves a part empty")
+    splitter = GroupShuffleSplit(1, test_size=share, random_state=seed)
+    ((_, test),) = splitter.split(photographs, groups=photographs)
     return np.asarray(test)
 
 
@@ -60,10 +82,21 @@ def _rows_of_people(truth: pd.DataFrame, people: list[str]) -> Rows:
     return np.flatnonzero(truth["subject"].isin(people))
 
 
-def _rows_of_fold(truth: pd.DataFrame, folds: int, fold: int, seed: int) -> Rows:
+def folds_by_person(truth: pd.DataFrame, folds: int | None, seed: int) -> list[Rows]:
+    """Numbers of the images of each fold: nobody is in two of them, and everybody is in one.
+
+    Args:
+        truth: column `subject`.
+        folds: how many; None for one a person.
+        seed: of who comes into which.
+
+    Raises:
+        InputError: more folds than people.
+    """
     people = truth["subject"].nunique()
-    if folds > people:
-        raise InputError(f"split.folds: {folds} folds of {people} people leave a fold empty")
-    splitter = GroupKFold(folds, shuffle=True, random_state=seed)
-    parts = list(splitter.split(truth, groups=truth["subject"]))
-    return np.asarray(parts[fold][1])
+    if people < (folds or 2):
+        raise InputError(f"{folds or 'as many'} folds of {people} people leave a fold empty")
+    splitter = (
+        LeaveOneGroupOut() if folds is None else GroupKFold(folds, shuffle=True, random_state=seed)
+    )
+    return [np.asarray(test) for _, test in splitter.split(truth, groups=truth["subject"])]

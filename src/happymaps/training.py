@@ -5,25 +5,31 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from happymaps import datasets, networks
-from happymaps.datasets import Faces, batches, to_input
+from happymaps import augmentation, datasets, networks
+from happymaps.augmentation import UNCHANGED, Augmenter
+from happymaps.datasets import Faces, batches, labels_of, to_input
 from happymaps.errors import InputError
 from happymaps.files import replacing
+from happymaps.images.crop import Box
 from happymaps.networks import Network, apply_head
 from happymaps.params import NetworkParams, TrainParams
 
 Logger = Callable[["Epoch"], None]
+
+# Of a one_cycle schedule: how long the rate rises, and from what part of the largest.
+_WARM_UP, _FIRST = 0.15, 0.04
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -97,40 +103,61 @@ def fit(
     *,
     seed: int,
     log: Logger,
+    heads: Sequence[Box | None] | None = None,
     checkpoint: Path | None = None,
+    progress: bool = True,
 ) -> None:
-    """Train `network` in place by stochastic gradient descent, with a progress bar.
+    """Train `network` in place by stochastic gradient descent.
 
-    Every epoch draws its order and its dropout from (seed, epoch) alone, so a training that is
-    killed and started again with the same `checkpoint` ends with the bytes of one never killed.
+    Every epoch draws its order, its changes of the images and its dropout from (seed, epoch)
+    alone, so a training that is killed and started again with the same `checkpoint` ends with the
+    bytes of one never killed.
 
     Args:
         network: the untrained network; ends on the device it was trained on.
         train: images that move the weights.
         test: images that are only watched.
-        params: epochs and batch size; rate and momentum are the network's own.
-        seed: of the order of the images and of dropout.
+        params: what is the same for all networks; the rest is in the network's spec.
+        seed: of the order of the images, of their changes and of dropout.
         log: called with each epoch's figures, also for the epochs that a checkpoint remembers.
+        heads: of the training images, for the changes that need them.
         checkpoint: file that is replaced after every epoch; remove it when the result is safe.
+        progress: show a progress bar.
 
     Raises:
         InputError: when the loss is no number any more.
     """
-    device = best_device()
-    network.to(device)
+    network.to(best_device())
     spec = network.spec
     labels, test_labels = train.labels(spec), test.labels(spec)
-    optimizer = torch.optim.SGD(network.parameters(), lr=spec.learning_rate, momentum=spec.momentum)
-    state = _Checkpoint(checkpoint, _fingerprint(network, train, test, params, seed))
+    optimizer = torch.optim.SGD(
+        network.parameters(),
+        lr=spec.learning_rate,
+        momentum=spec.momentum,
+        weight_decay=spec.weight_decay,
+    )
+    state = _Checkpoint(checkpoint, _fingerprint(network, train, test, heads, params, seed))
     history = state.restore(network, optimizer)
     for epoch in history:
         log(epoch)
+    draw = _drawing(train, heads, spec, seed)
     bar: tqdm[Any]
-    with tqdm(total=params.epochs * len(train), unit="image", desc="training") as bar:
+    total = spec.epochs * len(train)
+    with tqdm(total=total, unit="image", desc="training", disable=not progress) as bar:
         bar.update(len(history) * len(train))
-        for number in range(len(history) + 1, params.epochs + 1):
-            torch.manual_seed(_epoch_seed(seed, number))
-            loss, accuracy = _train_epoch(network, optimizer, train.images, labels, params, bar)
+        for number in range(len(history) + 1, spec.epochs + 1):
+            epoch_seed = _epoch_seed(seed, number)
+            torch.manual_seed(epoch_seed)
+            rng = np.random.default_rng(epoch_seed)
+            order = _balanced_order(labels) if spec.balanced else torch.randperm(len(labels))
+            loss, accuracy = _train_epoch(
+                network,
+                optimizer,
+                (draw(rows, rng) for rows in order.split(params.batch_size)),
+                bar,
+                progress=(number - 1) / spec.epochs,
+                step=params.batch_size / len(train) / spec.epochs,
+            )
             if not math.isfinite(loss):
                 raise InputError(
                     f"the loss is {loss} in epoch {number}: training diverged; lower learning_rate"
@@ -145,7 +172,7 @@ def fit(
                 _accuracy(test_logits, test_labels),
             )
             bar.set_postfix_str(
-                f"epoch {number}/{params.epochs}, loss {loss:.4f}, accuracy {accuracy:.4f},"
+                f"epoch {number}/{spec.epochs}, loss {loss:.4f}, accuracy {accuracy:.4f},"
                 f" test accuracy {epoch.test_accuracy:.4f}"
             )
             history.append(epoch)
@@ -154,28 +181,74 @@ def fit(
     network.eval()
 
 
+def _drawing(
+    train: Faces, heads: Sequence[Box | None] | None, spec: NetworkParams, seed: int
+) -> Callable[[Tensor, np.random.Generator], tuple[Tensor, Tensor]]:
+    """From numbers of images to the images, changed where the spec says so, and their labels."""
+    if spec.augment == UNCHANGED:
+        labels = train.labels(spec)
+        return lambda rows, rng: (train.images[rows], labels[rows])
+    augment = Augmenter(train, heads, spec.augment, seed)
+
+    def changed(rows: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        images, poses = augment(rows, rng)
+        return images, labels_of(spec, poses)
+
+    return changed
+
+
+def _balanced_order(labels: Tensor) -> Tensor:
+    """About as many numbers of images as there are, every class as often as any other.
+
+    Of a frequent class some are left out, and those of a rare one come several times.
+    """
+    kinds = labels.unique()
+    each = -(-len(labels) // len(kinds))
+    chosen = []
+    for kind in kinds:
+        rows = (labels == kind).nonzero().flatten()
+        rounds = [rows[torch.randperm(len(rows))] for _ in range(-(-each // len(rows)))]
+        chosen.append(torch.cat(rounds)[:each])
+    order = torch.cat(chosen)
+    return order[torch.randperm(len(order))][: len(labels)]
+
+
+def _rate(spec: NetworkParams, progress: float) -> float:
+    """The learning rate after a share of the training."""
+    if spec.schedule == "constant":
+        return spec.learning_rate
+    if progress < _WARM_UP:
+        return spec.learning_rate * (_FIRST + (1 - _FIRST) * progress / _WARM_UP)
+    return spec.learning_rate * (1 + math.cos(math.pi * (progress - _WARM_UP) / (1 - _WARM_UP))) / 2
+
+
 def _train_epoch(
     network: Network,
     optimizer: torch.optim.SGD,
-    images: Tensor,
-    labels: Tensor,
-    params: TrainParams,
+    drawn: Iterable[tuple[Tensor, Tensor]],
     bar: "tqdm[Any]",
+    *,
+    progress: float,
+    step: float,
 ) -> tuple[float, float]:
+    """One pass over batches of images and labels: mean loss and accuracy."""
     device = next(network.parameters()).device
     network.train()
-    loss_sum, correct = 0.0, 0.0
-    for batch in torch.randperm(len(labels)).split(params.batch_size):
-        wanted = labels[batch].to(device)
-        logits = network.logits(to_input(images[batch].to(device)))
+    loss_sum, correct, seen = 0.0, 0.0, 0
+    for number, (images, labels) in enumerate(drawn):
+        for group in optimizer.param_groups:
+            group["lr"] = _rate(network.spec, progress + number * step)
+        wanted = labels.to(device)
+        logits = network.logits(to_input(images.to(device)))
         loss = loss_of(network.spec, logits, wanted)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        loss_sum += loss.item() * len(batch)
-        correct += _accuracy(logits, wanted) * len(batch)
-        bar.update(len(batch))
-    return loss_sum / len(labels), correct / len(labels)
+        loss_sum += loss.item() * len(labels)
+        correct += _accuracy(logits, wanted) * len(labels)
+        seen += len(labels)
+        bar.update(len(labels))
+    return loss_sum / seen, correct / seen
 
 
 def _accuracy(logits: Tensor, labels: Tensor) -> float:
@@ -188,15 +261,20 @@ def _epoch_seed(seed: int, number: int) -> int:
 
 
 def _fingerprint(
-    network: Network, train: Faces, test: Faces, params: TrainParams, seed: int
+    network: Network,
+    train: Faces,
+    test: Faces,
+    heads: Sequence[Box | None] | None,
+    params: TrainParams,
+    seed: int,
 ) -> str:
     """Whatever changes a training changes this, so that no checkpoint of another is taken up."""
     digest = hashlib.sha256()
     digest.update(network.spec.model_dump_json().encode())
     digest.update(params.model_dump_json().encode())
     machine = f"{torch.get_num_threads()} {torch.__version__} {best_device().type}"
-    digest.update(f"{seed} {machine}".encode())
-    for code in (__file__, networks.__file__, datasets.__file__):
+    digest.update(f"{seed} {machine} {heads}".encode())
+    for code in (__file__, networks.__file__, datasets.__file__, augmentation.__file__):
         digest.update(Path(code).read_bytes())
     for tensor in (*network.state_dict().values(), train.images, test.images):
         digest.update(tensor.cpu().contiguous().numpy().tobytes())

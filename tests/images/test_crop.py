@@ -3,8 +3,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from happymaps.images.crop import Box, Grey, _with_margin, centre_square, crop, find_face
+from happymaps.images.crop import (
+    Box,
+    Grey,
+    _with_margin,
+    centre_square,
+    crop,
+    find_face,
+    head_box,
+    in_fractions,
+    in_pixels,
+    seen_in,
+)
 from happymaps.params import CropMethod, CropParams
+from happymaps.sources.drawing import Person, Scene, render
+from happymaps.understanding.focus import box_masks
 
 METHODS: tuple[CropMethod, ...] = ("stretch", "square", "face")
 
@@ -112,18 +125,25 @@ def test_face_falls_back_to_the_square_and_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "x", "y"), [(160, 200, 80, 90), (400, 300, 90, 200), (400, 300, 310, 90)]
+    ("width", "height", "x", "y", "radius"),
+    [
+        (160, 200, 80, 90, 40),
+        (400, 300, 90, 200, 40),
+        (400, 300, 310, 90, 40),
+        (1200, 900, 300, 600, 120),
+        (48, 60, 24, 30, 14),
+    ],
 )
-def test_face_is_cut_out_where_it_is(width: int, height: int, x: int, y: int) -> None:
-    picture = drawn_face(width, height, x, y, 40)
+def test_face_is_cut_out_where_it_is(width: int, height: int, x: int, y: int, radius: int) -> None:
+    picture = drawn_face(width, height, x, y, radius)
     box = find_face(picture)
     assert box is not None
-    assert abs((box.left + box.right) / 2 - x) < 8
-    assert abs((box.top + box.bottom) / 2 - y) < 12
-    assert 60 < box.right - box.left < 110
+    skin = np.array([x - 0.8 * radius, y - radius, x + 0.8 * radius, y + 1.2 * radius])
+    assert np.abs(np.array(box) - skin).max() < 0.2 * radius
     found = crop(picture, "face", crop_params(32))
     assert found.face_found
-    inside = picture[box.top : box.bottom, box.left : box.right]
+    square = _with_margin(box, 0, width, height)
+    inside = picture[square.top : square.bottom, square.left : square.right]
     assert np.array_equal(found.image, crop(inside, "stretch", crop_params(32)).image)
 
 
@@ -132,6 +152,29 @@ def test_the_largest_face_is_taken() -> None:
     box = find_face(np.hstack([small, large]))
     assert box is not None
     assert box.left > 200
+
+
+def test_a_face_that_is_small_for_its_picture_is_none() -> None:
+    small = drawn_face(100, 120, 50, 60, 30)
+    picture = np.full((700, 700), 150, np.uint8)
+    picture[:120, :100] = small
+    assert find_face(small) is not None
+    assert find_face(picture) is None
+
+
+@pytest.mark.parametrize("centre", [(0.5, 0.42), (0.42, 0.5)])
+@pytest.mark.parametrize(
+    ("yaw", "overlap", "covered"), [(0, 0.7, 0.95), (45, 0.6, 0.8), (60, 0.4, 0.6), (-60, 0.4, 0.6)]
+)
+def test_a_drawn_head_is_found_where_it_is(
+    centre: tuple[float, float], yaw: float, overlap: float, covered: float
+) -> None:
+    scene = Scene(width=128, height=128, centre=centre)
+    picture, mask = render(Person(), yaw=yaw, pitch=0, scene=scene)
+    found = box_masks([head_box(picture)], 128, 128)[0].numpy()
+    assert (found & mask).sum() / (found | mask).sum() > overlap
+    assert (found & mask).sum() / mask.sum() > covered
+    assert head_box(np.full_like(picture, 90)) is None
 
 
 @pytest.mark.parametrize("corner", [(45, 55), (355, 55), (45, 240), (355, 240)])
@@ -169,3 +212,14 @@ def test_margins_by_hand(face: Box, margin: float, expected: Box) -> None:
 )
 def test_centre_square_by_hand(width: int, height: int, expected: Box) -> None:
     assert centre_square(width, height) == expected
+
+
+def test_a_part_in_pixels_of_a_copy_by_hand() -> None:
+    shares = in_fractions(Box(4, 6, 12, 18), (120, 128))
+    assert in_pixels(shares, (30, 64)) == (2, 1.5, 6, 4.5)
+    assert in_pixels(shares, (120, 128)) == (4, 6, 12, 18)
+
+
+def test_a_box_in_pixels_of_a_crop_by_hand() -> None:
+    assert seen_in(Box(10, 20, 60, 120), Box(20, 40, 50, 140), 100) == Box(20, 20, 80, 120)
+    assert seen_in(Box(10, 10, 20, 20), Box(0, 5, 30, 30), 20) == Box(-20, -10, 40, 40)

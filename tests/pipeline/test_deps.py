@@ -12,9 +12,9 @@ from happymaps.params import TrainingCropParams
 ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src"
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-SEEDS = yaml.safe_load((ROOT / "studies/seeds/dvc.yaml").read_text())
+PEOPLE = yaml.safe_load((ROOT / "studies/people/dvc.yaml").read_text())
 STAGES = {
-    name: stage.get("do", stage) for name, stage in (PIPELINE["stages"] | SEEDS["stages"]).items()
+    name: stage.get("do", stage) for name, stage in (PIPELINE["stages"] | PEOPLE["stages"]).items()
 }
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 
@@ -76,7 +76,9 @@ def test_closure_follows_imports_of_imports_and_inside_functions() -> None:
 
 def listed_params(stage: str) -> set[str]:
     names = STAGES[stage].get("params", [])
-    return {name.replace("${key}", "experiment0") for name in names}
+    return {
+        name.replace("${key}", "experiment0").replace("${item}", "experiment0") for name in names
+    }
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -85,8 +87,9 @@ def test_params_are_named_leaf_by_leaf(stage: str) -> None:
         value = PARAMS
         for key in name.split("."):
             value = value[key]
-        # Who compares all networks has to know which there are.
-        assert not isinstance(value, dict) or (stage, name) == ("compare", "networks"), name
+        # Who looks at several networks has to know which there are.
+        several = name == "networks" and stage in ("compare", "augmentations")
+        assert not isinstance(value, dict) or several, name
 
 
 def leaves_of(name: str) -> set[str]:
@@ -107,13 +110,16 @@ def read_params(module: str) -> set[str]:
         if section == "networks":
             leaves.add(section)
         elif section == "network":
-            leaves |= {f"networks.experiment0.{name}" for name in PARAMS["networks"]["experiment0"]}
+            leaves |= leaves_of("networks.experiment0")
+        elif section == "subjects":
+            leaves.add("recordings")
         elif section in PARAMS and isinstance(PARAMS[section], dict):
             if key == "of_training":
                 leaves |= {f"crop.{name}" for name in TrainingCropParams.model_fields}
                 continue
             name = f"{section}.{key}" if key in PARAMS[section] else section
-            leaves |= leaves_of(name)
+            # Which networks are tested is what the stages are made for.
+            leaves |= leaves_of(name) - {"cross_validate.networks"}
         elif section in PARAMS:
             leaves.add(section)
     return leaves

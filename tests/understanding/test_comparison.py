@@ -149,11 +149,14 @@ def test_every_claim_can_hold_and_fail(
 
 
 def test_claims_on_networks_that_are_not_there_are_left_out() -> None:
-    claims = published_claims({}, {"mine": metrics(-0.95, 5)}, {"mine": 5}, {"mine": 0.1})
-    assert [claim.claim for claim in claims] == [
-        "the two decision maps behind a softmax are complements",
-        "many inner maps are static or of dead neurons",
+    found = {"mine": metrics(0.5, 0), "no_dense": metrics(-0.95, 5)}
+    claims = published_claims({}, found, dict.fromkeys(found, 5), dict.fromkeys(found, 0.1))
+    # The study knows nothing of "mine".
+    assert [(claim.claim, claim.figure) for claim in claims] == [
+        ("the two decision maps behind a softmax are complements", -0.95),
+        ("many inner maps are static or of dead neurons", 0.5),
     ]
+    assert published_claims({}, {"mine": metrics(-0.95, 5)}, {"mine": 5}, {"mine": 0.1}) == []
 
 
 def test_a_table_is_symmetric_and_averages_over_layers() -> None:

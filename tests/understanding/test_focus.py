@@ -9,11 +9,9 @@ from torch import Tensor
 from happymaps.datasets import Faces
 from happymaps.images.crop import Box
 from happymaps.params import NetworkParams
-from happymaps.sources.drawing import Person, Scene, render
 from happymaps.understanding.focus import (
     box_masks,
     focus,
-    head_box,
     head_or_background,
     replace_background,
     replace_head,
@@ -91,18 +89,6 @@ def test_a_box_holds_an_ellipse() -> None:
     assert not masks[1, 6, 8]
     # Cut off by the image's edges, not moved inside.
     assert masks[2].sum() == pytest.approx(np.pi / 4 * 100, rel=0.05)
-
-
-@pytest.mark.parametrize("centre", [(0.5, 0.42), (0.42, 0.5)])
-def test_a_drawn_head_is_found_where_it_is(centre: tuple[float, float]) -> None:
-    scene = Scene(width=128, height=128, centre=centre)
-    picture, mask = render(Person(), yaw=0, pitch=0, scene=scene)
-    flat = np.full_like(picture, 90)
-    boxes = [head_box(picture), head_box(flat)]
-    assert boxes[1] is None
-    found = box_masks(boxes, 128, 128)[0].numpy()
-    assert (found & mask).sum() / (found | mask).sum() > 0.6
-    assert (found & mask).sum() / mask.sum() > 0.85
 
 
 def test_a_head_that_is_replaced_looks_like_its_surroundings() -> None:

@@ -160,7 +160,7 @@ def test_activations_of_other_networks_are_those_of_their_layers(spec: NetworkPa
     images = images_of(5)
     linear: dict[str, object] = {"head": "linear", "loss": "mean_squared_error"}
     changes: list[dict[str, object]] = [
-        {"dense": []}, {"dense": [8, 5], "target": "pose"}, linear,
+        {"dense": []}, {"dense": [8, 5], "target": "pose"}, linear, {"normalize": "image"},
     ]  # fmt: skip
     for change in changes:
         network = with_biases(build_network(spec.model_copy(update=change), SIZE, seed=0))

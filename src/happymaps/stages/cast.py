@@ -10,10 +10,10 @@ from tqdm import tqdm
 
 from happymaps.errors import exit_on_error
 from happymaps.files import replacing_folder
-from happymaps.images.crop import crop
+from happymaps.images.crop import Grey, crop, cut_out, method_of, part_of
 from happymaps.images.decode import read_grey
 from happymaps.labelling import truth_table
-from happymaps.params import CropParams, Params
+from happymaps.params import VIEWS, CropMethod, CropParams, Params
 from happymaps.sources.face_names import parse_name
 from happymaps.sources.sample import USERS, photograph
 from happymaps.sources.turned import draw_turned
@@ -23,17 +23,20 @@ _STEP = 10.0  # degrees between two angles of the turned heads
 
 
 def main() -> None:
-    """Write data/processed/cast (images, masks, truth) and data/processed/turned (images, yaws)."""
+    """Write data/processed/cast (views, masks, truth) and data/processed/turned (views, yaws)."""
     params = Params.load()
     with tempfile.TemporaryDirectory() as folder:
         for user in tqdm(USERS[: params.audit.people], unit="person", desc="drawing"):
             photograph(Path(folder), user, params.seed, lambda: None)
         _write_cast(Path(folder), params.crop)
     yaws = sorted({*np.arange(0, 91, _STEP).tolist(), params.audit.turn})
-    images, angles = draw_turned(params.audit.people, yaws, params.seed, params.crop)
+    pictures, angles = draw_turned(params.audit.people, yaws, params.seed)
     with replacing_folder(TURNED) as draft:
-        np.save(draft / "images.npy", images[:, 0].numpy())
-        np.save(draft / "yaws.npy", angles.numpy())
+        for view in VIEWS:
+            method = method_of(view, params.crop.cmu_faces)
+            images = [crop(picture, method, params.crop).image for picture in pictures]
+            np.save(draft / f"{view}.npy", np.stack(images))
+        np.save(draft / "yaws.npy", angles)
 
 
 def _write_cast(drawn: Path, params: CropParams) -> None:
@@ -50,13 +53,21 @@ def _write_cast(drawn: Path, params: CropParams) -> None:
     outlines = drawn / "truth/masks/cmu_faces"
     masks = [outlines / file.parent.name / f"{file.stem}.png" for file in files]
     with replacing_folder(CAST) as draft:
-        np.save(draft / "images.npy", np.stack([_cropped(file, params) for file in files]))
-        np.save(draft / "masks.npy", np.stack([_cropped(mask, params) > 127 for mask in masks]))
+        for view in VIEWS:
+            method = method_of(view, params.cmu_faces)
+            pairs = [_cropped(*pair, method, params) for pair in zip(files, masks, strict=True)]
+            np.save(draft / f"{view}.npy", np.stack([image for image, _ in pairs]))
+            np.save(draft / f"{view}_masks.npy", np.stack([mask for _, mask in pairs]))
         table.to_csv(draft / "truth.csv", index=False)
 
 
-def _cropped(file: Path, params: CropParams) -> NDArray[np.uint8]:
-    return crop(read_grey(file), params.cmu_faces, params).image
+def _cropped(
+    file: Path, mask_file: Path, method: CropMethod, params: CropParams
+) -> tuple[Grey, NDArray[np.bool_]]:
+    """A picture and the mask of its head, cropped alike."""
+    picture, mask = read_grey(file), read_grey(mask_file)
+    part, _ = part_of(picture, method, params)
+    return cut_out(picture, part, params), cut_out(mask, part, params) > 127
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
-from happymaps.datasets import Faces, load_faces, load_parts, named_test_sets, to_input
+from happymaps.datasets import Faces, load_parts, load_test_sets, to_input
 from happymaps.errors import exit_on_error
 from happymaps.figures import Row, draw_heat_maps, draw_sheet, to_pixels
 from happymaps.files import write_json
@@ -45,15 +45,14 @@ def main() -> None:
     params = Params.load()
     names = list(params.networks)
     configure_torch(params.threads)
-    subjects = [recording.subject for recording in params.recordings]
-    parts = load_parts(PROCESSED / "cmu_faces", SPLIT)
-    train = parts["train"]
-    sets = named_test_sets(parts["test"], load_faces(PROCESSED / "recordings"), subjects)
-    sets = {name: faces for name, faces in sets.items() if len(faces)}
-
     kinds, parameters, readable = {}, {}, {}
     for name in tqdm(names, unit="network", desc="looking at"):
         trained = load_network(MODELS / f"{name}.safetensors").network
+        # Each sees the same pictures in its own view.
+        view = trained.spec.crop
+        train = load_parts(PROCESSED / "cmu_faces", SPLIT, view)["train"]
+        tests = load_test_sets(PROCESSED, SPLIT, params.subjects, view)
+        sets = {name: faces for name, faces in tests.items() if len(faces)}
         kinds[name] = _kinds(name, trained, params.seed, sets)
         parameters[name] = parameter_count(trained)
         decision_maps = kinds[name]["trained"].maps[trained.decision_layer]

@@ -3,12 +3,12 @@
 import sys
 from dataclasses import asdict
 
-from happymaps.datasets import load_parts
+from happymaps.datasets import load_parts, load_training
 from happymaps.errors import exit_on_error
 from happymaps.files import write_json
 from happymaps.networks import SavedNetwork, build_network, save_network
 from happymaps.params import Params
-from happymaps.stages.layout import CHECKPOINTS, CONTROLS, METRICS, PROCESSED, SPLIT
+from happymaps.stages.layout import CHECKPOINTS, CONTROLS, HEADS, METRICS, PROCESSED, SPLIT
 from happymaps.training import Epoch, configure_torch, fit
 
 
@@ -17,17 +17,20 @@ def main() -> None:
     name = sys.argv[1]
     params = Params.load()
     configure_torch(params.threads)
-    parts = load_parts(PROCESSED / "cmu_faces", SPLIT)
-    network = build_network(params.network(name), params.crop.size, seed=params.seed)
+    spec = params.network(name)
+    faces = PROCESSED / "cmu_faces"
+    train, heads = load_training(faces, SPLIT, HEADS, spec.views)
+    network = build_network(spec, params.crop.size, seed=params.seed)
     checkpoint = CHECKPOINTS / f"control_{name}.safetensors"
     history: list[Epoch] = []
     fit(
         network,
-        parts["train"].shuffled(params.seed),
-        parts["test"],
+        train.shuffled(params.seed),
+        load_parts(faces, SPLIT, spec.crop)["test"],
         params.train,
         seed=params.seed,
         log=history.append,
+        heads=heads,
         checkpoint=checkpoint,
     )
     saved = SavedNetwork(name, network.cpu(), params.crop.of_training())

@@ -1,6 +1,7 @@
 """Make every image square, grey and of one size."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,49 +11,99 @@ from tqdm import tqdm
 
 from happymaps.errors import exit_on_error
 from happymaps.files import replacing, replacing_folder, write_json
-from happymaps.images.crop import Crop, crop
+from happymaps.images.crop import Grey, Part, cut_out, in_fractions, in_pixels, part_of
 from happymaps.images.decode import read_grey
-from happymaps.params import CropMethod, CropParams, Params
+from happymaps.params import CropMethod, CropParams, Params, View
+from happymaps.photographs import finest_copies
 from happymaps.stages.layout import INTERIM, METRICS, PROCESSED
 
 
 def main() -> None:
-    """Write data/processed/<set>/images and images.npy for the CMU faces and the recordings."""
+    """Write the CMU faces and the recordings in both views.
+
+    data/processed/<set>/plain and plain.npy are cropped as params say for the set, face and
+    face.npy are the faces in the same pictures. Where no face is found, the face view looks where
+    the same person's face is in the other pictures.
+    """
     params = Params.load()
-    metrics = {
-        name: _crop_set(name, method, params.crop, params.threads)
-        for name, method in (
-            ("cmu_faces", params.crop.cmu_faces),
-            ("recordings", params.crop.recordings),
-        )
-    }
+    methods = {"cmu_faces": params.crop.cmu_faces, "recordings": params.crop.recordings}
+    metrics: dict[str, dict[str, int]] = {}
+    for name, method in methods.items():
+        index = pd.read_csv(INTERIM / name / "index.csv", dtype=str)
+        index["finest"] = finest_copies(index)
+        plain = _find_parts(name, index, method, params)
+        faces = _find_parts(name, index, "face", params)
+        _write_view(name, "plain", index, plain["part"], params)
+        _write_view(name, "face", index, _with_typical_parts(faces, index), params)
+        found = int(faces.loc[index["finest"], "face_found"].sum())
+        metrics[name] = {
+            "images": len(index),
+            "faces_found": found,
+            "faces_not_found": len(index) - found,
+        }
     write_json(METRICS / "crop.json", metrics)
 
 
-def _crop_set(name: str, method: CropMethod, params: CropParams, threads: int) -> dict[str, int]:
+def _find_parts(name: str, index: pd.DataFrame, method: CropMethod, params: Params) -> pd.DataFrame:
+    """What to cut out of each picture that is its own finest copy: `part` and `face_found`."""
+    copies = index["finest"].unique()
+    # Threads: decoding and detecting release Python's lock, as do resampling and packing below.
+    found = Parallel(n_jobs=params.threads, prefer="threads")(
+        delayed(_part_of_file)(INTERIM / name / image, method, params.crop)
+        for image in tqdm(copies, unit="image", desc=f"looking into {name}: {method}")
+    )
+    return pd.DataFrame(found, index=copies, columns=["part", "face_found"])
+
+
+def _part_of_file(file: Path, method: CropMethod, params: CropParams) -> tuple[Part, bool]:
+    """The part in fractions of the picture, for its copies have other sizes."""
+    picture = read_grey(file)
+    part, face_found = part_of(picture, method, params)
+    return in_fractions(part, picture.shape), face_found
+
+
+def _with_typical_parts(faces: pd.DataFrame, index: pd.DataFrame) -> "pd.Series[Any]":
+    """Parts, and where no face was found the median of the same person's."""
+    person = index.drop_duplicates("finest").set_index("finest")["subject"]
+    known = faces[faces["face_found"]]
+    typical = {
+        subject: tuple(np.median(np.array(parts.tolist()), axis=0))
+        for subject, parts in known["part"].groupby(person)
+    }
+    return pd.Series(
+        [
+            part if face_found else typical.get(person[copy], part)
+            for copy, part, face_found in faces.itertuples()
+        ],
+        index=faces.index,
+    )
+
+
+def _write_view(
+    name: str, view: View, index: pd.DataFrame, parts: "pd.Series[Any]", params: Params
+) -> None:
     source = INTERIM / name
-    names = pd.read_csv(source / "index.csv", dtype=str)["image"]
-    with replacing_folder(PROCESSED / name / "images") as folder:
-        # Threads: decoding, resampling and packing all release Python's lock.
-        crops: list[Crop] = Parallel(n_jobs=threads, prefer="threads")(
-            delayed(_crop_file)(source / image, folder / image, method, params)
-            for image in tqdm(names, unit="image", desc=f"cropping {name}")
+    with replacing_folder(PROCESSED / name / view) as folder:
+        cropped: list[Grey] = Parallel(n_jobs=params.threads, prefer="threads")(
+            delayed(_crop_file)(source / image, folder / image, parts[finest], params.crop)
+            for image, finest in zip(
+                tqdm(index["image"], unit="image", desc=f"cropping {name}: {view}"),
+                index["finest"],
+                strict=True,
+            )
         )
     # The same pixels once more in one file: the PNGs are for people, this is for the networks.
-    images = np.array([image for image, _ in crops], np.uint8).reshape(-1, params.size, params.size)
-    with replacing(PROCESSED / name / "images.npy") as draft, draft.open("wb") as file:
+    size = params.crop.size
+    images = np.array(cropped, np.uint8).reshape(-1, size, size)
+    with replacing(PROCESSED / name / f"{view}.npy") as draft, draft.open("wb") as file:
         np.save(file, images)
-    found = [face_found for _, face_found in crops]
-    counts = {"images": len(names)}
-    if method == "face":
-        counts |= {"faces_found": sum(found), "faces_not_found": len(found) - sum(found)}
-    return counts
 
 
-def _crop_file(source: Path, target: Path, method: CropMethod, params: CropParams) -> Crop:
-    cropped = crop(read_grey(source), method, params)
-    Image.fromarray(cropped.image).save(target)
-    return cropped
+def _crop_file(source: Path, target: Path, part: Part, params: CropParams) -> Grey:
+    picture = read_grey(source)
+    image = cut_out(picture, in_pixels(part, picture.shape), params)
+    Image.fromarray(image).save(target)
+    return image
 
 
 if __name__ == "__main__":

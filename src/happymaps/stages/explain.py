@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from happymaps.datasets import load_faces, load_parts, named_test_sets
+from happymaps.datasets import load_test_sets
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import predictions
 from happymaps.explanation import draw_explanations, explain, read_failures
@@ -29,9 +29,7 @@ def main() -> None:
     network = load_network(MODELS / f"{name}.safetensors").network.to(best_device())
     methods = with_controls(params.attributions.methods)
     failures = read_failures(METRICS / "audit" / f"{name}.json", methods)
-    subjects = [recording.subject for recording in params.recordings]
-    cmu_test = load_parts(PROCESSED / "cmu_faces", SPLIT)["test"]
-    sets = named_test_sets(cmu_test, load_faces(PROCESSED / "recordings"), subjects)
+    sets = load_test_sets(PROCESSED, SPLIT, params.subjects, network.spec.crop)
     with replacing_folder(PLOTS / "explain" / name) as folder:
         for set_name, faces in tqdm(sets.items(), unit="set", desc="explaining"):
             table = predictions(network.spec, logits_of(network, faces.images), faces)

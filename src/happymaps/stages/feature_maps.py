@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from happymaps.datasets import Faces, load_faces, load_parts, named_test_sets
+from happymaps.datasets import Faces, load_test_sets
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import predictions
 from happymaps.figures import Row, draw_sheet, to_pixels
@@ -30,9 +30,7 @@ def main() -> None:
     params = Params.load()
     configure_torch(params.threads)
     network = load_network(MODELS / f"{name}.safetensors").network.to(best_device())
-    subjects = [recording.subject for recording in params.recordings]
-    cmu_test = load_parts(PROCESSED / "cmu_faces", SPLIT)["test"]
-    sets = named_test_sets(cmu_test, load_faces(PROCESSED / "recordings"), subjects)
+    sets = load_test_sets(PROCESSED, SPLIT, params.subjects, network.spec.crop)
     with replacing_folder(PLOTS / "feature_maps" / name) as folder:
         first = to_pixels(kernels(network))
         title = f"{name}: kernels of the first layer (grey is 0; one scale for all)"

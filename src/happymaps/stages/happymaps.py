@@ -47,7 +47,8 @@ def main() -> None:
     trained = load_network(MODELS / f"{name}.safetensors").network.to(device)
     control = load_network(CONTROLS / f"{name}.safetensors").network.to(device)
     untrained = build_network(trained.spec, trained.image_size, seed=params.seed).to(device)
-    parts = load_parts(PROCESSED / "cmu_faces", SPLIT)
+    view = trained.spec.crop
+    parts = load_parts(PROCESSED / "cmu_faces", SPLIT, view)
     train, settings = parts["train"], params.happymaps
 
     count = sum(neuron_layers(trained).values())
@@ -68,7 +69,7 @@ def main() -> None:
     with replacing(HAPPYMAPS / f"{name}.csv") as draft:
         table.to_csv(draft, index=False)
 
-    tests = {"cmu_test": parts["test"], "recordings": load_faces(PROCESSED / "recordings")}
+    tests = {"cmu_test": parts["test"], "recordings": load_faces(PROCESSED / "recordings", view)}
     metrics = {
         **{layer: layer_figures(rows) for layer, rows in table.groupby("layer", sort=False)},
         "decision": _decision_metrics(trained, untrained, maps, untrained_maps, params),

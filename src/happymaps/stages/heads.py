@@ -1,81 +1,79 @@
-"""Find heads, for the audits: of the test part, and of some training faces and frames."""
+"""Find the heads, for the audits and for changing training images."""
 
-import numpy as np
+from pathlib import Path
+from typing import Any
+
 import pandas as pd
-import torch
 from joblib import Parallel, delayed
-from PIL import Image
 from tqdm import tqdm
 
-from happymaps.datasets import Faces, load_faces, load_parts, named_test_sets
+from happymaps.datasets import load_faces
 from happymaps.errors import exit_on_error
 from happymaps.files import replacing, write_json
-from happymaps.images.crop import Box, part_of
+from happymaps.images.crop import Box, head_box, method_of, part_of, seen_in
 from happymaps.images.decode import read_grey
-from happymaps.params import CropParams, Params
-from happymaps.stages.layout import HEADS, INTERIM, METRICS, PROCESSED, SPLIT
-from happymaps.understanding.focus import head_box
-
-_LARGEST_FRAME = 320  # pixels
+from happymaps.params import VIEWS, CropMethod, CropParams, Params, View
+from happymaps.photographs import finest_copies
+from happymaps.stages.layout import HEADS, INTERIM, METRICS, PROCESSED, RECORDED_HEADS
 
 
 def main() -> None:
-    """Write data/processed/heads.csv: boxes in pixels, empty where none is found; count them."""
+    """Write data/processed/<set>/heads.csv: boxes in pixels, empty where none is found."""
     params = Params.load()
-    parts = load_parts(PROCESSED / "cmu_faces", SPLIT)
-    subjects = [recording.subject for recording in params.recordings]
-    people = named_test_sets(parts["test"], load_faces(PROCESSED / "recordings"), subjects)
-    # The test part is what explanations are audited on; of the others the typical is asked.
-    chosen = {"cmu_test": people.pop("cmu_test")} | {
-        name: _some(faces, params.audit.heads, params.seed)
-        # A space, which no subject's name has.
-        for name, faces in {"training faces": parts["train"], **people}.items()
-    }
-    rows, metrics = [], {}
-    for name, faces in chosen.items():
-        names = faces.truth["image"].tolist()
-        bar = tqdm(range(len(faces)), unit="image", desc=f"finding heads in {name}")
-        # Threads: the cascades release Python's lock.
-        boxes: list[Box | None] = Parallel(n_jobs=params.threads, prefer="threads")(
-            delayed(_head_in_frame)(names[row], params.crop)
-            if name in people
-            else delayed(head_box)(faces.images[row, 0].numpy())
-            for row in bar
-        )
-        rows += [
-            (name, image, *(box or [None] * 4)) for image, box in zip(names, boxes, strict=True)
-        ]
-        metrics[name] = {"images": len(boxes), "heads_found": len(boxes) - boxes.count(None)}
-    with replacing(HEADS) as draft:
-        table = pd.DataFrame(rows, columns=["set", "image", *Box._fields])
+    index = pd.read_csv(INTERIM / "cmu_faces" / "index.csv", dtype=str).set_index("image")
+    finest = finest_copies(index.reset_index()).set_axis(index.index)
+    faces = _look("cmu_faces", finest, params.crop.cmu_faces, params)
+    frames = load_faces(PROCESSED / "recordings", "plain").truth
+    recorded = []
+    for subject in params.subjects:
+        person = frames[frames["subject"] == subject]
+        # Of a recorded person only the typical is asked.
+        count = min(len(person), params.audit.heads)
+        names = person.sample(count, random_state=params.seed)["image"]
+        recorded += _look(subject, names.set_axis(names), params.crop.recordings, params)
+    counts = _write_heads(faces, HEADS) | _write_heads(recorded, RECORDED_HEADS)
+    write_json(METRICS / "heads.json", counts)
+
+
+def _write_heads(rows: list[tuple[Any, ...]], path: Path) -> dict[str, dict[str, int]]:
+    """Write a table, and count per set how many heads were found."""
+    table = pd.DataFrame(rows, columns=["set", "view", "image", *Box._fields])
+    with replacing(path) as draft:
         table.astype(dict.fromkeys(Box._fields, "Int64")).to_csv(draft, index=False)
-    write_json(METRICS / "heads.json", metrics)
+    plain = table[table["view"] == "plain"].groupby("set", sort=False)["left"]
+    return {
+        str(name): {"images": len(edges), "heads_found": int(edges.notna().sum())}
+        for name, edges in plain
+    }
 
 
-def _some(faces: Faces, count: int, seed: int) -> Faces:
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(faces))[:count])
-    return Faces(faces.images[torch.from_numpy(chosen)], faces.truth.iloc[chosen])
-
-
-def _head_in_frame(image: str, params: CropParams) -> Box | None:
-    """Looked for in the whole frame, in pixels of the crop: a head may be half outside of it."""
-    frame = read_grey(INTERIM / "recordings" / image)
-    picture = Image.fromarray(frame)
-    # Larger heads than these are found no better, only later.
-    picture.thumbnail((_LARGEST_FRAME, _LARGEST_FRAME))
-    head = head_box(np.asarray(picture))
-    if head is None:
-        return None
-    enlarged = frame.shape[1] / picture.width
-    part, _ = part_of(frame, params.recordings, params)
-    across = params.size / (part.right - part.left)
-    down = params.size / (part.bottom - part.top)
-    return Box(
-        round((head.left * enlarged - part.left) * across),
-        round((head.top * enlarged - part.top) * down),
-        round((head.right * enlarged - part.left) * across),
-        round((head.bottom * enlarged - part.top) * down),
+def _look(
+    name: str, finest: "pd.Series[str]", method: CropMethod, params: Params
+) -> list[tuple[Any, ...]]:
+    """Rows of the table for a set's images, each of which has a finest copy."""
+    folder = INTERIM / ("cmu_faces" if name == "cmu_faces" else "recordings")
+    copies = finest.unique()
+    # Threads: the detector's networks release Python's lock.
+    found = Parallel(n_jobs=params.threads, prefer="threads")(
+        delayed(_find)(folder / image, method, params.crop)
+        for image in tqdm(copies, unit="image", desc=f"finding heads of {name}")
     )
+    heads = dict(zip(copies, found, strict=True))
+    return [
+        (name, view, image, *(box or [None] * 4))
+        for image, copy in finest.items()
+        for view, box in heads[copy].items()
+    ]
+
+
+def _find(file: Path, method: CropMethod, params: CropParams) -> dict[View, Box | None]:
+    """Looked for in the whole picture, in pixels of the crops: a head may be half outside one."""
+    picture = read_grey(file)
+    head = head_box(picture)
+    if head is None:
+        return dict.fromkeys(VIEWS)
+    parts = {view: part_of(picture, method_of(view, method), params)[0] for view in VIEWS}
+    return {view: seen_in(part, head, params.size) for view, part in parts.items()}
 
 
 if __name__ == "__main__":

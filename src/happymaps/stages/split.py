@@ -6,6 +6,7 @@ from happymaps.errors import exit_on_error
 from happymaps.files import replacing, write_json
 from happymaps.labelling import read_truth
 from happymaps.params import Params
+from happymaps.photographs import photographs_of
 from happymaps.splitting import split
 from happymaps.stages.layout import INTERIM, METRICS, PROCESSED, SPLIT
 
@@ -14,11 +15,11 @@ def main() -> None:
     """Write data/processed/split.csv, and how many people and photographs are on both sides."""
     params = Params.load()
     truth = read_truth(PROCESSED / "cmu_faces" / "truth.csv")
-    parts = split(truth, params.split, params.seed)
+    index = pd.read_csv(INTERIM / "cmu_faces" / "index.csv", dtype=str)
+    photographs = photographs_of(index)
+    parts = split(truth, photographs, params.split, params.seed)
     with replacing(SPLIT) as draft:
         parts.to_csv(draft, index=False)
-    index = pd.read_csv(INTERIM / "cmu_faces" / "index.csv", dtype=str)
-    photograph = index["source"].str.replace(r"(_[24])?\.pgm$", "", regex=True)
     test = parts["part"] == "test"
     write_json(
         METRICS / "split.json",
@@ -27,7 +28,7 @@ def main() -> None:
             "test": int(test.sum()),
             "test_left": int(truth.loc[test, "left"].sum()),
             "test_people_seen_in_training": _shared(truth["subject"], test),
-            "test_photographs_seen_in_training": _shared(photograph, test),
+            "test_photographs_seen_in_training": _shared(photographs, test),
         },
     )
 

@@ -3,17 +3,20 @@
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
-from happymaps.datasets import Faces, load_faces, load_parts, named_test_sets
+from happymaps.datasets import Faces, load_test_sets
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import left_roc, predictions, scores
 from happymaps.figures import Row, draw_sheet
 from happymaps.files import replacing, write_json
 from happymaps.networks import load_network
-from happymaps.params import Params
+from happymaps.params import NetworkParams, Params
 from happymaps.stages.layout import METRICS, MODELS, PLOTS, PREDICTIONS, PROCESSED, SPLIT
 from happymaps.training import best_device, configure_torch, logits_of
 
@@ -24,15 +27,14 @@ def main() -> None:
     params = Params.load()
     configure_torch(params.threads)
     network = load_network(MODELS / f"{name}.safetensors").network.to(best_device())
-    metrics = {}
-    tables = {}
-    subjects = [recording.subject for recording in params.recordings]
-    cmu_test = load_parts(PROCESSED / "cmu_faces", SPLIT)["test"]
-    sets = named_test_sets(cmu_test, load_faces(PROCESSED / "recordings"), subjects)
+    metrics: dict[str, dict[str, Any]] = {}
+    answered, tables = {}, {}
+    sets = load_test_sets(PROCESSED, SPLIT, params.subjects, network.spec.crop)
     for set_name, faces in sets.items():
-        logits = logits_of(network, faces.images)
-        tables[set_name] = predictions(network.spec, logits, faces)
-        metrics[set_name] = scores(network.spec, logits, faces, tables[set_name])
+        answered[set_name] = logits_of(network, faces.images)
+        tables[set_name] = predictions(network.spec, answered[set_name], faces)
+        metrics[set_name] = scores(network.spec, answered[set_name], faces, tables[set_name])
+    metrics["recordings"] = _everybody(network.spec, answered, sets, tables, params.subjects)
     write_json(METRICS / "test" / f"{name}.json", metrics)
     table = pd.concat(tables, names=["set"]).reset_index("set")
     _write_csv(table, PREDICTIONS / f"{name}.csv")
@@ -47,6 +49,27 @@ def main() -> None:
         path = PLOTS / "test" / name / f"{error.replace(' ', '_')}.png"
         title = f"{name}: {error} (above each image: its truth; the network's output for left)"
         draw_sheet(path, title, rows, params.test.examples)
+
+
+def _everybody(
+    spec: NetworkParams,
+    answered: dict[str, Tensor],
+    sets: dict[str, Faces],
+    tables: dict[str, pd.DataFrame],
+    subjects: list[str],
+) -> dict[str, Any]:
+    """The figures of all recorded people together, and with whom the accuracy is worst."""
+    there = [subject for subject in subjects if len(sets[subject])]
+    if not there:
+        return {"images": 0}
+    faces = Faces(
+        torch.cat([sets[subject].images for subject in there]),
+        pd.concat([sets[subject].truth for subject in there]),
+    )
+    logits = torch.cat([answered[subject] for subject in there])
+    table = pd.concat([tables[subject] for subject in there])
+    right = (table["actual"] == table["predicted"]).groupby(table["subject"]).mean()
+    return {**scores(spec, logits, faces, table), "worst_person": float(right.min())}
 
 
 def _write_plot_data(folder: Path, group: str, table: pd.DataFrame) -> None:

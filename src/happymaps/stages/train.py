@@ -5,12 +5,12 @@ from dataclasses import asdict
 
 from dvclive import Live
 
-from happymaps.datasets import load_parts
+from happymaps.datasets import load_parts, load_training
 from happymaps.errors import exit_on_error
 from happymaps.files import write_json
 from happymaps.networks import SavedNetwork, build_network, parameter_count, save_network
 from happymaps.params import Params
-from happymaps.stages.layout import CHECKPOINTS, METRICS, MODELS, PLOTS, PROCESSED, SPLIT
+from happymaps.stages.layout import CHECKPOINTS, HEADS, METRICS, MODELS, PLOTS, PROCESSED, SPLIT
 from happymaps.training import Epoch, configure_torch, fit
 
 
@@ -19,10 +19,12 @@ def main() -> None:
     name = sys.argv[1]
     params = Params.load()
     configure_torch(params.threads)
-    parts = load_parts(PROCESSED / "cmu_faces", SPLIT)
-    train, test = parts["train"], parts["test"]
+    spec = params.network(name)
+    faces = PROCESSED / "cmu_faces"
+    train, heads = load_training(faces, SPLIT, HEADS, spec.views)
+    test = load_parts(faces, SPLIT, spec.crop)["test"]
     checkpoint = CHECKPOINTS / f"{name}.safetensors"
-    network = build_network(params.network(name), params.crop.size, seed=params.seed)
+    network = build_network(spec, params.crop.size, seed=params.seed)
     with Live(str(PLOTS / "train" / name), save_dvc_exp=False, dvcyaml=None) as live:
         history: list[Epoch] = []
 
@@ -34,7 +36,16 @@ def main() -> None:
                     live.log_metric(f"{part}/{figure}", getattr(epoch, f"{part}_{figure}"))
             live.make_summary()
 
-        fit(network, train, test, params.train, seed=params.seed, log=log, checkpoint=checkpoint)
+        fit(
+            network,
+            train,
+            test,
+            params.train,
+            seed=params.seed,
+            log=log,
+            heads=heads,
+            checkpoint=checkpoint,
+        )
     saved = SavedNetwork(name, network.cpu(), params.crop.of_training())
     save_network(saved, MODELS / f"{name}.safetensors")
     figures = asdict(history[-1])

@@ -17,7 +17,7 @@ from happymaps.errors import InputError
 from happymaps.networks import Conv2D, Dense, Network
 from happymaps.params import AttributionsParams, PatchParams
 from happymaps.understanding.layers import decision_scores
-from happymaps.understanding.perturbation import mean_of_windows, patch_scores
+from happymaps.understanding.perturbation import is_local, mean_of_windows, patch_scores
 
 # What an explanation must be better than: it knows nothing, or only the image.
 CONTROLS = ("random", "edges")
@@ -323,9 +323,11 @@ def _mean_drop(
     (image,), (wanted,) = images, classes.tolist()
     with torch.no_grad():
         score = class_scores(network, images)[0, wanted]
-    drops = score - patch_scores(network, image, patch, params.stride)[:, :, wanted]
+    # Where every place costs a whole image, no more places are tried than show the map's shape.
+    stride = params.stride if is_local(network) else max(params.stride, min(params.patch - 1, 4))
+    drops = score - patch_scores(network, image, patch, stride)[:, :, wanted]
     height, width = image.shape[1:]
-    return mean_of_windows(drops, (height, width), params.patch, params.stride).unsqueeze(0)
+    return mean_of_windows(drops, (height, width), params.patch, stride).unsqueeze(0)
 
 
 @torch.no_grad()

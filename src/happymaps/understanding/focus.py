@@ -9,53 +9,11 @@ from torch import Tensor
 
 from happymaps.datasets import Faces
 from happymaps.evaluation import predictions, scores
-from happymaps.images.crop import Box, Grey, find_face
+from happymaps.images.crop import Box
 from happymaps.networks import Network
 from happymaps.training import logits_of
 
-# From a detected face to the head with its hair, in heights of the face. Of a drawn head that
-# looks straight the ellipse covers 0.97, of one that is turned 0.8: the back of a head sticks out
-# on a side that the detector does not tell.
-_BESIDE, _ABOVE, _BELOW = 0.1, 0.3, 0.15
-
-# Of the image's height. Smaller finds are mouths and wallpaper.
-_SMALLEST_FACE = 0.25
-
 _INPAINT_RADIUS = 3  # pixels
-
-
-def head_box(image: Grey) -> Box | None:
-    """Where the largest head of an image is, or None where no face is detected.
-
-    The cascades look at the image itself and, where they find nothing, at its double: so 0.55 of
-    the CMU faces are found instead of 0.46, of the straight ones 0.9, of those turned 0.45.
-
-    Args:
-        image: (H, W) uint8.
-
-    Returns:
-        The box in pixels of the image; of a head that is cut off it reaches past the edges.
-    """
-    for factor in (1, 2):
-        face = find_face(_enlarged(image, factor))
-        if face is not None and face.bottom - face.top >= _SMALLEST_FACE * factor * len(image):
-            return _around(face, factor)
-    return None
-
-
-def _enlarged(image: Grey, factor: int) -> Grey:
-    larger = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-    return np.asarray(larger, np.uint8)
-
-
-def _around(face: Box, factor: int) -> Box:
-    side = face.bottom - face.top
-    return Box(
-        round((face.left - _BESIDE * side) / factor),
-        round((face.top - _ABOVE * side) / factor),
-        round((face.right + _BESIDE * side) / factor),
-        round((face.bottom + _BELOW * side) / factor),
-    )
 
 
 def box_masks(boxes: Sequence[Box | None], height: int, width: int) -> Tensor:

@@ -26,6 +26,16 @@ _WEIGHTS = 2**23
 _WORTHWHILE = 0.7
 
 
+def is_local(network: Network) -> bool:
+    """Whether it can be told what part of every layer a patch changes.
+
+    It changes what an image is normalized by, and so all of it; and regions are followed
+    only through unpadded convolutions that look at every place.
+    """
+    spec = network.spec
+    return spec.normalize == "none" and not spec.padding and spec.stride == 1
+
+
 def window_starts(size: int, patch: int, stride: int) -> Tensor:
     """Where patches begin along a side of `size` pixels: (places,) int64.
 
@@ -76,7 +86,7 @@ def patch_scores(network: Network, image: Tensor, patch: Tensor, stride: int) ->
     down, across = (
         _regions(window_starts(size, side, stride), side, size, blocks) for size in image.shape[1:]
     )
-    worthwhile = _share_of_work(blocks, down, across) < _WORTHWHILE
+    worthwhile = is_local(network) and _share_of_work(blocks, down, across) < _WORTHWHILE
     logits_of = _logits_of_parts if worthwhile else _logits_of_wholes
     logits = logits_of(network, image, patch, down, across)
     return decision_scores(network, logits.flatten(0, 1), "head").view_as(logits)

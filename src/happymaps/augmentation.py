@@ -1,0 +1,293 @@
+"""Training images that change each time they are seen, and their truth with them."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from happymaps.datasets import Faces
+from happymaps.images.crop import Box
+from happymaps.params import POSES, AugmentParams
+
+Image = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+UNCHANGED = AugmentParams(
+    mirror=False,
+    turn=0,
+    nod=0,
+    background=0,
+    shift=0,
+    scale=0,
+    rotation=0,
+    brightness=0,
+    contrast=0,
+    gamma=0,
+    light=0,
+    blur=0,
+    noise=0,
+)
+
+_STRAIGHT, _LEFT, _RIGHT, _UP = (POSES.index(pose) for pose in ("straight", "left", "right", "up"))
+_MIRRORED = np.arange(len(POSES))
+_MIRRORED[[_LEFT, _RIGHT]] = _RIGHT, _LEFT
+
+# Of the largest angle: a head that is turned or raised by less has no clear pose.
+_LEAST_TURN = 0.55
+_TURNED, _RAISED = 0.2, 0.12  # share of the straight heads
+_BACKGROUNDS = 256  # to choose from
+_SOFT = 0.2  # of a head's ellipse: how wide its edge is when the background changes
+_STRETCH = 0.1  # logarithm of the largest change of the aspect ratio that goes with `scale`
+_NOISES = 64  # fields of noise to choose from, for drawing them takes longer than a training step
+_BORDERS = (cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT, cv2.BORDER_CONSTANT)
+
+
+class Augmenter:
+    """Draws changed copies of images.
+
+    Args:
+        faces: (N, C, H, W) images and their truth; all that is learned from, and nothing else.
+        heads: where the head of each is, None where that is not known; None for nobody's.
+        params: which changes, and how large.
+        seed: of the backgrounds and of the noise. Which copies are drawn is up to each call.
+    """
+
+    def __init__(
+        self,
+        faces: Faces,
+        heads: Sequence[Box | None] | None,
+        params: AugmentParams,
+        seed: int,
+    ) -> None:
+        self._params = params
+        # (N, H, W, C), as OpenCV has them.
+        self._images = np.ascontiguousarray(faces.images.permute(0, 2, 3, 1).numpy())
+        self._poses = faces.poses().numpy()
+        self._heads = list(heads) if heads is not None else [None] * len(faces)
+        rng = np.random.default_rng(seed)
+        shape = self._images.shape[1:]
+        self._backgrounds = (
+            _backgrounds(self._images, self._heads, rng) if params.background else []
+        )
+        self._noise = rng.standard_normal((_NOISES, *shape), np.float32) if params.noise else None
+
+    def __call__(self, rows: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Copies of some images, each changed in its own way.
+
+        Args:
+            rows: (n,) int64, their numbers.
+            rng: of the changes.
+
+        Returns:
+            (n, C, H, W) uint8 images and (n,) int64 numbers of their poses.
+        """
+        changed = [self._changed(row, rng) for row in rows.tolist()]
+        images = np.stack([image for image, _ in changed])
+        poses = torch.tensor([pose for _, pose in changed], dtype=torch.int64)
+        return torch.from_numpy(images).permute(0, 3, 1, 2), poses
+
+    def _changed(self, row: int, rng: np.random.Generator) -> tuple[Image, int]:
+        params = self._params
+        image, pose, head = self._images[row], int(self._poses[row]), self._heads[row]
+        if head is not None and pose == _STRAIGHT:
+            image, pose = _perhaps_turned(image, head, params, rng)
+        if head is not None and rng.random() < params.background:
+            background = self._backgrounds[rng.integers(len(self._backgrounds))]
+            image = before(image, head, background)
+        mirrored = params.mirror and rng.random() < 0.5
+        if mirrored or params.shift or params.scale or params.rotation:
+            image = _placed(image, mirrored, params, rng)
+        pose = int(_MIRRORED[pose]) if mirrored else pose
+        if params.blur:
+            # Half of the images stay sharp.
+            sigma = max(0.0, rng.uniform(-1, 1)) * params.blur * image.shape[0]
+            image = _blurred(image, sigma)
+        if params.brightness or params.contrast or params.gamma:
+            image = _toned(image, params, rng)
+        if params.light and rng.random() < 0.5:
+            image = lit(image, params.light * rng.uniform(0, 1), rng.uniform(0, 2 * np.pi))
+        if self._noise is not None:
+            field = self._noise[rng.integers(_NOISES)]
+            image = _to_bytes(image + field * (rng.uniform(0, params.noise) * 255))
+        return image, pose
+
+
+def _perhaps_turned(
+    image: Image, head: Box, params: AugmentParams, rng: np.random.Generator
+) -> tuple[Image, int]:
+    chance = rng.random()
+    part = rng.uniform(_LEAST_TURN, 1)
+    if params.turn and chance < _TURNED:
+        angle = params.turn * part * rng.choice([-1, 1])
+        return turned(image, head, angle), _LEFT if angle > 0 else _RIGHT
+    if params.nod and chance > 1 - _RAISED:
+        return turned(image, head, params.nod * part, upwards=True), _UP
+    return image, _STRAIGHT
+
+
+def turned(image: Image, head: Box, angle: float, *, upwards: bool = False) -> Image:
+    """Turn a head that looks straight as if it were an ellipsoid; what is around it stays.
+
+    The side that comes into view was not photographed: it is the edge, drawn out. Up to about 30
+    degrees that passes for a turned head. After the face profiling of Zhu et al. 2016 ("Face
+    alignment across large poses: a 3D solution"), with the simplest of surfaces.
+
+    Args:
+        image: (H, W, C) uint8.
+        head: the box around the head, in pixels.
+        angle: degrees to the subject's left, which is the picture's right.
+        upwards: the angle is one to which the head is raised.
+
+    Returns:
+        (H, W, C) uint8.
+    """
+    if upwards:
+        # The same on its side.
+        on_side = Box(head.top, head.left, head.bottom, head.right)
+        return turned(image.transpose(1, 0, 2), on_side, -angle).transpose(1, 0, 2)
+    height, width = image.shape[:2]
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    down = (2 * rows + 1 - head.top - head.bottom) / (head.bottom - head.top)
+    half = (head.right - head.left) / 2 * np.sqrt(np.clip(1 - down**2, 1e-6, None))
+    centre = (head.left + head.right - 1) / 2
+    across = (columns - centre) / half
+    # Longitudes on a slice of the ellipsoid: where a pixel is, and where it was before the turn.
+    longitude = np.arcsin(np.clip(across, -1, 1)) - np.deg2rad(angle)
+    origin = np.sin(np.clip(longitude, -np.pi / 2, np.pi / 2))
+    on_head = (np.abs(across) < 1) & (np.abs(down) < 1)
+    source = np.where(on_head, centre + origin * half, columns).astype(np.float32)
+    return _shaped(cv2.remap(image, source, rows, cv2.INTER_LINEAR), image)
+
+
+def before(image: Image, head: Box, background: Image) -> Image:
+    """Put a head in front of another background; shoulders are lost with the old one.
+
+    Args:
+        image: (H, W, C) uint8.
+        head: the box around its head, in pixels, which is cut out as a soft ellipse.
+        background: (H, W, C) uint8.
+
+    Returns:
+        (H, W, C) uint8.
+    """
+    share = np.clip((1 + 0.75 * _SOFT - _ellipse(image, head)) / _SOFT, 0, 1)[..., None]
+    return _to_bytes(share * image + (1 - share) * background)
+
+
+def lit(image: Image, strength: float, direction: float) -> Image:
+    """Light an image from one side.
+
+    Args:
+        image: (H, W, C) uint8.
+        strength: by what part the bright edge gains, and the dark one loses.
+        direction: of the light, in radians; 0 is the picture's right, a quarter turn is below.
+
+    Returns:
+        (H, W, C) uint8.
+    """
+    height, width = image.shape[:2]
+    down = np.linspace(-1, 1, height, dtype=np.float32)[:, None] * np.float32(np.sin(direction))
+    across = np.linspace(-1, 1, width, dtype=np.float32) * np.float32(np.cos(direction))
+    return _to_bytes(image * (1 + np.float32(strength) * (down + across))[..., None])
+
+
+def _placed(image: Image, mirrored: bool, params: AugmentParams, rng: np.random.Generator) -> Image:
+    """Mirror, rotate, scale and shift in one go, about the centre."""
+    height, width = image.shape[:2]
+    angle = np.deg2rad(rng.uniform(-1, 1) * params.rotation)
+    largest = np.log1p(params.scale)
+    scale = np.exp(rng.uniform(-largest, largest))
+    aspect = np.exp(rng.uniform(-1, 1) * min(largest, _STRETCH))
+    matrix = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = matrix @ np.diag([-aspect if mirrored else aspect, 1])
+    centre = np.array([width - 1, height - 1]) / 2
+    shift = rng.uniform(-1, 1, 2) * params.shift * (width, height)
+    border = int(rng.choice(_BORDERS))
+    placed = cv2.warpAffine(
+        image,
+        np.column_stack([matrix, centre + shift - matrix @ centre]),
+        (width, height),
+        flags=cv2.INTER_LINEAR,
+        borderMode=border,
+        borderValue=[float(rng.integers(256))] * 4,
+    )
+    return _shaped(placed, image)
+
+
+def _blurred(image: Image, sigma: float) -> Image:
+    if sigma < 0.1:
+        return image
+    return _shaped(cv2.GaussianBlur(image, (0, 0), sigma), image)
+
+
+def _toned(image: Image, params: AugmentParams, rng: np.random.Generator) -> Image:
+    """Change brightness, contrast about the mean, and gamma."""
+    gamma, contrast = np.exp(rng.uniform(-1, 1, 2) * (params.gamma, params.contrast))
+    shades = np.linspace(0, 1, 256) ** gamma
+    mean = cv2.mean(image)[0] / 255
+    shades = mean + contrast * (shades - mean) + rng.uniform(-1, 1) * params.brightness
+    return np.asarray(_to_bytes(255 * shades)[image])
+
+
+def _backgrounds(
+    images: Image, heads: Sequence[Box | None], rng: np.random.Generator
+) -> list[Image]:
+    """Half of them what is around the heads of others, half drawn by chance."""
+    known = [row for row, head in enumerate(heads) if head is not None]
+    backgrounds = [_texture(images.shape[1:], rng) for _ in range(_BACKGROUNDS // 2)]
+    for row in rng.choice(known, _BACKGROUNDS // 2) if known else []:
+        backgrounds.append(_part(_without_head(images[row], heads[row]), rng))
+    return backgrounds
+
+
+def _texture(shape: tuple[int, ...], rng: np.random.Generator) -> Image:
+    """Clouds, whose detail falls with its frequency as in photographs, and some rectangles."""
+    height, width, channels = shape
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
+    frequency[0, 0] = np.inf
+    spectrum = rng.normal(size=frequency.shape) + 1j * rng.normal(size=frequency.shape)
+    clouds = np.fft.irfft2(spectrum / frequency ** rng.uniform(0.8, 2.2), s=(height, width))
+    image = rng.uniform(30, 220) + clouds / clouds.std() * rng.uniform(10, 70)
+    for _ in range(rng.integers(6)):
+        top, left = rng.integers(height), rng.integers(width)
+        down, across = rng.integers(1, height), rng.integers(1, width)
+        image[top : top + down // 2, left : left + across // 2] = rng.uniform(0, 255)
+    return np.repeat(_to_bytes(image)[..., None], channels, axis=2)
+
+
+def _without_head(image: Image, head: Box) -> Image:
+    hole = _ellipse(image, head) < 1 + _SOFT
+    return _shaped(cv2.inpaint(image, hole.astype(np.uint8), 3, cv2.INPAINT_TELEA), image)
+
+
+def _part(image: Image, rng: np.random.Generator) -> Image:
+    """A part of a background, enlarged, so that nobody's place can be told by what is behind."""
+    height, width = image.shape[:2]
+    share = rng.uniform(0.5, 1)
+    down, across = round(height * share), round(width * share)
+    top, left = rng.integers(height - down + 1), rng.integers(width - across + 1)
+    part = image[top : top + down, left : left + across]
+    enlarged = _shaped(cv2.resize(part, (width, height)), image)
+    return np.asarray(enlarged[:, ::-1] if rng.random() < 0.5 else enlarged)
+
+
+def _ellipse(image: Image, head: Box) -> Floats:
+    """(H, W) distance from a head's centre: 1 on the ellipse in its box."""
+    height, width = image.shape[:2]
+    rows = np.arange(height, dtype=np.float32)[:, None] + np.float32(0.5)
+    columns = np.arange(width, dtype=np.float32) + np.float32(0.5)
+    down = (2 * rows - head.top - head.bottom) / (head.bottom - head.top)
+    across = (2 * columns - head.left - head.right) / (head.right - head.left)
+    return np.sqrt(down**2 + across**2)
+
+
+def _to_bytes(image: NDArray[np.floating]) -> Image:
+    return np.asarray(np.clip(image, 0, 255), np.uint8)
+
+
+def _shaped(image: NDArray[np.generic], like: Image) -> Image:
+    """OpenCV drops a single channel."""
+    return np.asarray(image, np.uint8).reshape(like.shape)

@@ -1,0 +1,129 @@
+"""Networks trained again and again, each time tested on images that training has not seen."""
+
+import importlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed, parallel_config
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from happymaps.datasets import Faces, joined
+from happymaps.errors import InputError
+from happymaps.images.crop import Box
+from happymaps.networks import build_network
+from happymaps.params import CrossValidateParams, NetworkParams, TrainParams
+from happymaps.training import configure_torch, fit, logits_of
+
+WithHeads = tuple[Faces, Sequence[Box | None]]
+
+
+@dataclass(frozen=True)
+class Training:
+    """One network to train and what it is tested on.
+
+    Attributes:
+        spec: the network's.
+        test: numbers of the images that it is tested on; it learns from all others.
+        seed: of its weights, the order of its images and their changes.
+    """
+
+    spec: NetworkParams
+    test: NDArray[np.intp]
+    seed: int
+
+
+def answer_all(
+    trainings: Sequence[Training],
+    views: Sequence[WithHeads],
+    train: TrainParams,
+    params: CrossValidateParams,
+    also: Tensor | None = None,
+) -> list[tuple[Tensor, Tensor]]:
+    """Train networks side by side, each with one thread so that every backend sums alike.
+
+    Args:
+        trainings: what to train.
+        views: everybody's N images and their heads, in each view that is learned from; tests are
+            in the first.
+        train: what is the same for all networks.
+        params: where the trainings run.
+        also: (M, C, H, W) uint8, more images to ask every network for.
+
+    Returns:
+        Per training what its network gives before its head for its test images, in the order of
+        their numbers given, and for `also`: (test images, classes) and (M, classes).
+
+    Raises:
+        InputError: when the backend's package is not installed, or a training fails.
+    """
+    more = views[0][0].images[:0] if also is None else also
+    tasks = (delayed(_answer)(training, views, train, more) for training in trainings)
+    with _backend(params):
+        results = Parallel(n_jobs=params.jobs, return_as="generator")(tasks)
+        bar = tqdm(results, total=len(trainings), unit="training", desc="training")
+        return [(torch.from_numpy(test), torch.from_numpy(other)) for test, other in bar]
+
+
+def _answer(
+    training: Training,
+    views: Sequence[WithHeads],
+    train: TrainParams,
+    more: Tensor,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    configure_torch(1)
+    faces, _ = views[0]
+    seen = np.setdiff1d(np.arange(len(faces)), training.test)
+    test = faces.take(training.test)
+    network = build_network(training.spec, faces.images.shape[-1], seed=training.seed)
+    fit(
+        network,
+        joined([view.take(seen) for view, _ in views]),
+        test,
+        train,
+        seed=training.seed,
+        log=lambda epoch: None,
+        heads=[heads[row] for _, heads in views for row in seen.tolist()],
+        progress=False,
+    )
+    return logits_of(network, test.images).numpy(), logits_of(network, more).numpy()
+
+
+@contextmanager
+def _backend(params: CrossValidateParams) -> Iterator[None]:
+    """Have joblib's calls run where `params` say."""
+    with ExitStack() as stack:
+        if params.backend == "dask":
+            distributed = _import("distributed", "dask")
+            if params.address is None:
+                # Processes of one thread each, like loky's.
+                cluster = distributed.LocalCluster(
+                    n_workers=params.jobs, threads_per_worker=1, dashboard_address=None
+                )
+                stack.enter_context(cluster)
+                stack.enter_context(distributed.Client(cluster))
+            else:
+                stack.enter_context(distributed.Client(params.address))
+        if params.backend == "ray":
+            ray = _import("ray", "ray")
+            _import("ray.util.joblib", "ray").register_ray()
+            here = {"num_cpus": params.jobs, "include_dashboard": False}
+            there = {"address": params.address}
+            ray.init(**(here if params.address is None else there))
+            stack.callback(ray.shutdown)
+        stack.enter_context(parallel_config(params.backend))
+        yield
+
+
+def _import(module: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise InputError(
+            f"cross_validate.backend {extra}: not installed; pip install 'happymaps[{extra}]'"
+        ) from error

@@ -1,0 +1,316 @@
+"""Trainings side by side: on this machine, and on clusters that are started here."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from joblib.externals.loky import get_reusable_executor
+from torch import Tensor, nn
+
+from happymaps.cross_validation import Training, WithHeads, answer_all
+from happymaps.datasets import Faces
+from happymaps.errors import InputError
+from happymaps.images.crop import Box
+from happymaps.networks import build_network
+from happymaps.params import CrossValidateParams, NetworkParams, Params, TrainParams
+from happymaps.splitting import folds_by_person
+from happymaps.training import configure_torch, fit, logits_of
+from toys import toy_faces
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+COUNT = 48
+TRAIN = TrainParams(batch_size=16)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_workers_left() -> Iterator[None]:
+    """Loky keeps its processes for the next call, and nobody will call."""
+    yield
+    get_reusable_executor().shutdown(wait=True)
+
+
+@pytest.fixture
+def settings(params: Params) -> CrossValidateParams:
+    changes = {"backend": "loky", "jobs": 2, "address": None}
+    return params.cross_validate.model_copy(update=changes)
+
+
+@pytest.fixture
+def here(settings: CrossValidateParams) -> CrossValidateParams:
+    """One after the other, in this process."""
+    return settings.model_copy(update={"jobs": 1})
+
+
+@pytest.fixture
+def trainings(spec: NetworkParams, params: Params) -> list[Training]:
+    """Networks that differ in all that a training may; two of them change their images."""
+    plain = spec.model_copy(update={"epochs": 2})
+    augment = params.networks["generalist"].augment
+    changed = plain.model_copy(
+        update={"augment": augment, "normalize": "image", "balanced": True, "target": "pose"}
+    )
+    return [
+        Training(changed, np.arange(0, 12), seed=0),
+        Training(plain, np.array([40, 3, 22]), seed=0),
+        Training(changed, np.arange(12, 48, 2), seed=1),
+    ]
+
+
+@pytest.fixture
+def views() -> list[WithHeads]:
+    """The same toys twice: as they are, and a little smaller."""
+    faces = toy_faces(COUNT)
+    # Without every eighth row and column, and with a black border.
+    kept = torch.arange(32) % 8 != 0
+    smaller = nn.functional.pad(faces.images[:, :, kept][..., kept], (2, 2, 2, 2))
+    # The boxes say whose they are: a head that came to another image would change the figures.
+    heads: list[list[Box | None]] = [
+        [Box(3 + n % 5, top, 29, 28 - n % 3) if n % 4 else None for n in range(COUNT)]
+        for top in (4, 6)
+    ]
+    return [(faces, heads[0]), (Faces(smaller, faces.truth), heads[1])]
+
+
+def by_hand(training: Training, views: list[WithHeads], also: Tensor) -> tuple[Tensor, Tensor]:
+    """What a network answers that has learned from all but the test images; and for others."""
+    configure_torch(1)
+    faces = views[0][0]
+    seen = [row for row in range(len(faces)) if row not in training.test]
+    test = faces.take(training.test)
+    images = torch.cat([view.images[seen] for view, _ in views])
+    truth = pd.concat([view.truth.iloc[seen] for view, _ in views], ignore_index=True)
+    network = build_network(training.spec, 32, seed=training.seed)
+    fit(
+        network,
+        Faces(images, truth),
+        test,
+        TRAIN,
+        seed=training.seed,
+        log=lambda epoch: None,
+        heads=[heads[row] for _, heads in views for row in seen],
+        progress=False,
+    )
+    return logits_of(network, test.images), logits_of(network, also)
+
+
+def assert_by_hand(
+    answers: list[tuple[Tensor, Tensor]],
+    trainings: list[Training],
+    views: list[WithHeads],
+    also: Tensor,
+) -> None:
+    assert len(answers) == len(trainings)
+    for answer, training in zip(answers, trainings, strict=True):
+        assert all(map(torch.equal, answer, by_hand(training, views, also)))
+
+
+def answers_of(training: Training, views: list[WithHeads], settings: CrossValidateParams) -> Tensor:
+    """What one network answers for its test images."""
+    ((answers, nothing),) = answer_all([training], views, TRAIN, settings)
+    assert nothing.shape == (0, len(training.spec.classes))
+    return answers
+
+
+def inverted(faces: Faces, row: int) -> Faces:
+    """One image is its negative."""
+    images = faces.images.clone()
+    images[row] = 255 - images[row]
+    return Faces(images, faces.truth)
+
+
+# --- who is tested when
+
+
+@pytest.fixture
+def truth() -> pd.DataFrame:
+    """Ten people, of whom some have more images than others, in no order."""
+    rng = np.random.default_rng(0)
+    people = np.concatenate([np.arange(10), rng.choice(10, 190, p=np.arange(1, 11) / 55)])
+    return pd.DataFrame({"subject": [f"person{number}" for number in rng.permutation(people)]})
+
+
+@pytest.mark.parametrize("folds", [2, 3, 10])
+def test_nobody_is_in_two_folds_and_everybody_in_one(truth: pd.DataFrame, folds: int) -> None:
+    found = folds_by_person(truth, folds, seed=0)
+    assert len(found) == folds
+    people = [set(truth["subject"].iloc[rows]) for rows in found]
+    assert sum(len(some) for some in people) == 10
+    assert set.union(*people) == set(truth["subject"])
+    # No fold is much larger than another, and no image is forgotten.
+    assert {len(some) for some in people} <= {10 // folds, -(-10 // folds)}
+    assert sorted(np.concatenate(found).tolist()) == list(range(len(truth)))
+
+
+def test_leave_one_out_has_one_person_a_fold(truth: pd.DataFrame) -> None:
+    found = folds_by_person(truth, None, seed=0)
+    people = [truth["subject"].iloc[rows].unique().tolist() for rows in found]
+    assert sorted(people) == [[f"person{number}"] for number in range(10)]
+    assert sorted(np.concatenate(found).tolist()) == list(range(len(truth)))
+
+
+def test_who_is_tested_with_whom_is_up_to_the_seed(truth: pd.DataFrame) -> None:
+    def found(seed: int) -> list[list[int]]:
+        return [rows.tolist() for rows in folds_by_person(truth, 5, seed)]
+
+    assert found(0) == found(0)
+    assert found(0) != found(1)
+
+
+def test_folds_are_numbers_of_rows_and_not_names(truth: pd.DataFrame) -> None:
+    odd = truth.set_index(pd.Index(range(1000, 1000 + len(truth))))
+    assert [rows.tolist() for rows in folds_by_person(odd, 5, 0)] == (
+        [rows.tolist() for rows in folds_by_person(truth, 5, 0)]
+    )
+
+
+def test_more_folds_than_people_are_refused(truth: pd.DataFrame) -> None:
+    with pytest.raises(InputError, match="11 folds of 10 people"):
+        folds_by_person(truth, 11, seed=0)
+
+
+def test_one_person_alone_cannot_be_left_out() -> None:
+    with pytest.raises(InputError):
+        folds_by_person(pd.DataFrame({"subject": ["a", "a"]}), None, seed=0)
+
+
+# --- what the networks answer
+
+
+def test_answers_are_in_the_order_of_the_test_rows(
+    here: CrossValidateParams, trainings: list[Training], views: list[WithHeads]
+) -> None:
+    training = trainings[0]
+    order = np.random.default_rng(0).permutation(len(training.test))
+    other = Training(training.spec, training.test[order], training.seed)
+    straight, shuffled = (answers_of(each, views, here) for each in (training, other))
+    assert straight.shape == (12, 4)
+    torch.testing.assert_close(shuffled, straight[torch.from_numpy(order)])
+    # The order matters: no two images have the same answer.
+    assert (torch.cdist(straight, straight) + torch.eye(12)).min() > 1e-4
+
+
+def test_nothing_is_learned_from_the_images_that_are_tested(
+    here: CrossValidateParams, trainings: list[Training], views: list[WithHeads]
+) -> None:
+    training = trainings[0]
+    (faces, heads), (smaller, other_heads) = views
+    expected = answers_of(training, views, here)
+    is_test = faces.truth.index.isin(training.test)
+    truth = faces.truth.assign(pose=faces.truth["pose"].mask(is_test, "up"))
+    mislabelled = [(Faces(view.images, truth), boxes) for view, boxes in views]
+    assert torch.equal(answers_of(training, mislabelled, here), expected)
+    # Of an image itself only its own answer hears, and of other views of it no answer.
+    row = int(training.test[5])
+    other = answers_of(training, [(inverted(faces, row), heads), views[1]], here)
+    assert (other != expected).any(dim=1).nonzero().flatten().tolist() == [5]
+    other = answers_of(training, [views[0], (inverted(smaller, row), other_heads)], here)
+    assert torch.equal(other, expected)
+
+
+@pytest.mark.parametrize("changed", [0, 1])
+def test_everything_else_is_learned_from_in_every_view(
+    here: CrossValidateParams, trainings: list[Training], views: list[WithHeads], changed: int
+) -> None:
+    training = trainings[1]
+    expected = answers_of(training, views, here)
+    for row in (0, 21, 47):
+        other = list(views)
+        faces, heads = views[changed]
+        other[changed] = (inverted(faces, row), heads)
+        assert not torch.equal(answers_of(training, other, here), expected)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_other_images_are_answered_too_and_not_learned_from(
+    here: CrossValidateParams, trainings: list[Training], views: list[WithHeads], count: int
+) -> None:
+    also = toy_faces(7, seed=1).images
+    answers = answer_all(trainings, views[:count], TRAIN, here, also)
+    assert_by_hand(answers, trainings, views[:count], also)
+    assert [others.shape for _, others in answers] == [(7, 4), (7, 2), (7, 4)]
+
+
+def test_nothing_to_train_is_no_answer(here: CrossValidateParams, views: list[WithHeads]) -> None:
+    assert answer_all([], views, TRAIN, here) == []
+
+
+# --- where they are trained
+
+
+@pytest.mark.filterwarnings("error:The given NumPy array is not writable")
+@pytest.mark.parametrize(
+    ("backend", "package"), [("loky", "joblib"), ("dask", "distributed"), ("ray", "ray")]
+)
+def test_every_backend_gives_the_figures_of_a_training_by_hand(
+    settings: CrossValidateParams,
+    trainings: list[Training],
+    views: list[WithHeads],
+    backend: str,
+    package: str,
+) -> None:
+    pytest.importorskip(package)
+    chosen = settings.model_copy(update={"backend": backend})
+    also = toy_faces(5, seed=1).images
+    answers = answer_all(trainings, views, TRAIN, chosen, also)
+    assert_by_hand(answers, trainings, views, also)
+    # The cluster that was started is gone again.
+    if backend == "dask":
+        with pytest.raises(ValueError, match="client found"):
+            sys.modules["distributed"].get_client()
+    if backend == "ray":
+        assert not sys.modules["ray"].is_initialized()
+
+
+def test_a_dask_cluster_that_is_there_is_used_and_left_running(
+    settings: CrossValidateParams, trainings: list[Training], views: list[WithHeads]
+) -> None:
+    distributed: Any = pytest.importorskip("distributed")
+    many = [replace(training, seed=seed) for training in trainings for seed in range(3)]
+    # As `dask worker` starts one where it is not told otherwise: with several threads, which have
+    # torch's generator of random numbers in common.
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=4, dashboard_address=None
+    ) as cluster:
+        address = cluster.scheduler_address
+        chosen = settings.model_copy(update={"backend": "dask", "address": address})
+        answers = answer_all(many, views, TRAIN, chosen)
+        with distributed.Client(address) as client:
+            assert client.run_on_scheduler(_steps_of) > 0, "nothing was trained on the cluster"
+            assert client.submit(sum, [1, 2]).result(timeout=20) == 3
+    assert_by_hand(answers, many, views, views[0][0].images[:0])
+
+
+def _steps_of(dask_scheduler: Any) -> int:
+    """How often a task of a cluster began, ended or waited."""
+    return len(dask_scheduler.transition_log)
+
+
+@pytest.mark.parametrize(("backend", "package"), [("dask", "distributed"), ("ray", "ray")])
+def test_a_backend_that_is_not_installed_is_named_with_its_extra(
+    settings: CrossValidateParams,
+    trainings: list[Training],
+    views: list[WithHeads],
+    backend: str,
+    package: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As if it were not there.
+    monkeypatch.setitem(sys.modules, package, None)
+    chosen = settings.model_copy(update={"backend": backend})
+    with pytest.raises(InputError, match=rf"pip install 'happymaps\[{backend}\]'"):
+        answer_all(trainings, views, TRAIN, chosen)
+
+
+def test_a_training_that_diverges_says_so(
+    settings: CrossValidateParams, trainings: list[Training], views: list[WithHeads]
+) -> None:
+    wild = {"head": "linear", "loss": "mean_squared_error", "learning_rate": 1e9}
+    bad = Training(trainings[1].spec.model_copy(update=wild), np.arange(4), seed=0)
+    with pytest.raises(InputError, match="training diverged; lower learning_rate"):
+        answer_all([trainings[1], bad], views, TRAIN, settings)
