@@ -16,8 +16,9 @@ Class and confidence for pictures, folders and videos, as CSV on standard output
 
 Type it in the project's folder. Every file goes through the pipeline's own preprocessing: a file
 named by the grammar of the CMU Face Images is cropped as those were for the network's training,
-everything else as `crop.recordings` in params.yaml says. `frame` (from 0) and `time` (seconds)
-stay empty for pictures.
+everything else as `crop.recordings` in params.yaml says. A network of `crop: face`, such as
+generalist, sees the largest face, or where none is found the centre square. `frame` (from 0) and
+`time` (seconds) stay empty for pictures.
 `confidence` is the output of the winning neuron: a probability, but for a network with a linear
 head, whose output is cut off at 0 and 1. "left" is the left of the person in the picture."""
 

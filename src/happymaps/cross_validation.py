@@ -1,6 +1,7 @@
 """Networks trained again and again, each time tested on images that training has not seen."""
 
 import importlib
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from happymaps.images.crop import Box
 from happymaps.networks import build_network
 from happymaps.params import CrossValidateParams, NetworkParams, TrainParams
 from happymaps.training import configure_torch, fit, logits_of
+
+_one_at_a_time = threading.Lock()
 
 WithHeads = tuple[Faces, Sequence[Box | None]]
 
@@ -65,9 +68,12 @@ def answer_all(
     more = views[0][0].images[:0] if also is None else also
     tasks = (delayed(_answer)(training, views, train, more) for training in trainings)
     with _backend(params):
-        results = Parallel(n_jobs=params.jobs, return_as="generator")(tasks)
+        # Ray's backend gives everything at the end only.
+        return_as = "list" if params.backend == "ray" else "generator"
+        results = Parallel(n_jobs=params.jobs, return_as=return_as)(tasks)
         bar = tqdm(results, total=len(trainings), unit="training", desc="training")
-        return [(torch.from_numpy(test), torch.from_numpy(other)) for test, other in bar]
+        # Copies, for Ray hands out memory that must not be written to.
+        return [(torch.tensor(test), torch.tensor(other)) for test, other in bar]
 
 
 def _answer(
@@ -76,10 +82,21 @@ def _answer(
     train: TrainParams,
     more: Tensor,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    # Trainings draw from torch's one generator: two in the same process would disturb each other.
+    with _one_at_a_time:
+        return _train_and_answer(training, views, train, more)
+
+
+def _train_and_answer(
+    training: Training,
+    views: Sequence[WithHeads],
+    train: TrainParams,
+    more: Tensor,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     configure_torch(1)
     faces, _ = views[0]
     seen = np.setdiff1d(np.arange(len(faces)), training.test)
-    test = faces.take(training.test)
+    test = faces.take(training.test.copy())
     network = build_network(training.spec, faces.images.shape[-1], seed=training.seed)
     fit(
         network,
