@@ -422,7 +422,7 @@ def test_networks_are_tested_on_people_they_have_never_seen(project: Project) ->
     study = project.folder / "studies/people"
     study.mkdir(parents=True)
     shutil.copy(ROOT / "studies/people/dvc.yaml", study)
-    project.set_params(cross_validate__folds=2, cross_validate__jobs=2, leaks__runs=2)
+    project.set_params(cross_validate__folds=2, split__folds=2, leaks__runs=2)
     project.dvc("repro", "studies/people/dvc.yaml")
     for network in NETWORKS:
         found = read_json(project.folder / f"metrics/cross_validate/{network}.json")
