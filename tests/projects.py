@@ -67,7 +67,9 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
     networks = yaml.safe_load((ROOT / "params.yaml").read_text())["networks"]
     small = {"filters": [4, 6, 6], "dense": [16], "epochs": 2}
     # All that only the generalist does, in the other network.
-    ways = ("normalize", "crop", "schedule", "weight_decay", "balanced", "augment")
+    ways = (
+        "normalize", "batch_norm", "crop", "schedule", "weight_decay", "balanced", "augment",
+    )  # fmt: skip
     networks["four_class"] |= {way: networks["generalist"][way] for way in ways}
     networks["four_class"]["augment"]["nod"] = 35
     project.set_params(
@@ -86,6 +88,10 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
         audit__people=2,
         networks={name: networks[name] | small for name in NETWORKS},
         cross_validate__networks=list(NETWORKS),
+        steps=[
+            {"name": "four_poses", "changes": {"target": "pose"}},
+            {"name": "changed", "changes": {"crop": "face", "augment.mirror": True}},
+        ],
     )
     (project.folder / ".gitignore").write_text((ROOT / ".gitignore").read_text())
     project.run("git", "init", "--quiet")

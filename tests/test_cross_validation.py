@@ -12,7 +12,13 @@ import torch
 from joblib.externals.loky import get_reusable_executor
 from torch import Tensor, nn
 
-from happymaps.cross_validation import Training, WithHeads, answer_all
+from happymaps.cross_validation import (
+    Everybody,
+    Training,
+    WithHeads,
+    answer_all,
+    answer_everybody,
+)
 from happymaps.datasets import Faces
 from happymaps.errors import InputError
 from happymaps.images.crop import Box
@@ -234,6 +240,44 @@ def test_other_images_are_answered_too_and_not_learned_from(
     answers = answer_all(trainings, views[:count], TRAIN, here, also)
     assert_by_hand(answers, trainings, views[:count], also)
     assert [others.shape for _, others in answers] == [(7, 4), (7, 2), (7, 4)]
+
+
+@pytest.mark.parametrize("leave_one_out", [False, True])
+def test_everybody_is_answered_by_the_network_that_has_not_seen_them(
+    here: CrossValidateParams,
+    trainings: list[Training],
+    views: list[WithHeads],
+    leave_one_out: bool,
+) -> None:
+    settings = here.model_copy(update={"folds": 2, "leave_one_out": leave_one_out})
+    spec, also = trainings[1].spec, toy_faces(7, seed=1).images
+    found = answer_everybody(spec, views, TRAIN, settings, 3, also)
+    folds = folds_by_person(views[0][0].truth, None if leave_one_out else 2, 3)
+    assert len(folds) == (4 if leave_one_out else 2)
+    answers = answer_all([Training(spec, rows, 3) for rows in folds], views, TRAIN, here, also)
+    for number, (rows, (logits, others)) in enumerate(zip(folds, answers, strict=True)):
+        assert np.flatnonzero(found.fold == number).tolist() == sorted(rows)
+        assert torch.equal(found.logits[torch.from_numpy(rows)], logits)
+        assert torch.equal(found.also[number], others)
+
+
+def test_figures_over_folds_and_people_by_hand() -> None:
+    # Fold 0: two people, of three and one images; fold 1: one person of two.
+    table = pd.DataFrame(
+        {
+            "subject": ["ann", "ann", "ann", "bob", "cai", "cai"],
+            "pose": ["left", "left", "up", "right", "left", "straight"],
+            "actual": ["left", "left", "up", "right", "left", "straight"],
+            "predicted": ["left", "up", "straight", "right", "left", "right"],
+        }
+    )
+    found = Everybody(torch.zeros(6, 4), np.array([0, 0, 0, 0, 1, 1]), [])
+    figures = found.figures(table)
+    assert figures["accuracy"] == pytest.approx({"mean": 0.5, "std": 0, "worst_person": 1 / 3})
+    # What is taken for another pose but left is no error here: fold 0 has one, fold 1 none.
+    assert figures["left_accuracy"] == pytest.approx(
+        {"mean": 0.875, "std": 0.125 * 2**0.5, "worst_person": 2 / 3}
+    )
 
 
 def test_nothing_to_train_is_no_answer(here: CrossValidateParams, views: list[WithHeads]) -> None:

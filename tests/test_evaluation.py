@@ -44,6 +44,7 @@ def test_left_or_not_by_hand(spec: NetworkParams) -> None:
         "accuracy": 6 / 8,
         "balanced_accuracy": pytest.approx((2 / 3 + 4 / 5) / 2),
         "left_accuracy": 6 / 8,
+        "left_balanced_accuracy": pytest.approx((2 / 3 + 4 / 5) / 2),
         "always_not_left": 5 / 8,
         "true_positives": 2,
         "true_negatives": 4,
@@ -59,6 +60,7 @@ def test_four_poses_are_judged_as_four_and_as_left_or_not(spec: NetworkParams) -
     found = scores(spec, logits_for(spec, said), faces)
     assert found["accuracy"] == 2 / 5
     assert found["balanced_accuracy"] == pytest.approx((1 / 2 + 0 + 0 + 1) / 4)
+    assert found["left_balanced_accuracy"] == pytest.approx((1 / 2 + 2 / 3) / 2)
     assert found["left_accuracy"] == 3 / 5  # "straight" for "up" is right about "not left"
     assert (found["false_positives"], found["false_negatives"]) == (1, 1)
 

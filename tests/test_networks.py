@@ -7,8 +7,12 @@ from torch import nn
 from happymaps.datasets import to_input
 from happymaps.errors import InputError
 from happymaps.networks import (
+    Conv2D,
+    Dense,
     SavedNetwork,
+    add_batch_norm,
     build_network,
+    fold_batch_norm,
     load_network,
     parameter_count,
     save_network,
@@ -101,6 +105,38 @@ def test_layers_compute_what_their_names_say(spec: NetworkParams) -> None:
     flat = torch.randn(3, state["dense_1.weight"].shape[1])
     after = (flat @ state["dense_1.weight"].T + state["dense_1.bias"]).clamp(0)
     torch.testing.assert_close(layers["dense_1"](flat), after)
+
+
+def test_batch_norm_brings_every_neuron_to_mean_0_and_variance_1(spec: NetworkParams) -> None:
+    network = build_network(spec, 32, seed=0)
+    add_batch_norm(network)
+    images = to_input(toy_faces(40).images)
+    for name, layer in network.named_children():
+        if isinstance(layer, Conv2D | Dense):
+            outputs = network.before_relu(name, images).detach()
+            found = outputs.transpose(0, 1).flatten(1)
+            assert found.mean(dim=1).abs().max() < 1e-5, name
+            # Of a neuron that hardly varies less is made.
+            assert found.std(dim=1).max() == pytest.approx(1, abs=0.02), name
+
+
+def test_a_folded_batch_norm_leaves_a_network_that_answers_as_before(spec: NetworkParams) -> None:
+    network, plain = (build_network(spec, 32, seed=0) for _ in range(2))
+    add_batch_norm(network)
+    images = to_input(toy_faces(40).images)
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, 1, 0.3)
+            nn.init.normal_(layer.bias)
+    for _ in range(5):
+        network.logits(images)
+    before = network.eval().logits(images)
+    fold_batch_norm(network)
+    assert network.state_dict().keys() == plain.state_dict().keys()
+    torch.testing.assert_close(network.logits(images), before)
+    assert (before - plain.eval().logits(images)).abs().max() > 0.1
+    fold_batch_norm(network)
+    torch.testing.assert_close(network.logits(images), before)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(spec: NetworkParams) -> None:

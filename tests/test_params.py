@@ -6,7 +6,7 @@ import yaml
 
 from happymaps.augmentation import UNCHANGED
 from happymaps.errors import InputError
-from happymaps.params import Params
+from happymaps.params import Params, StepParams
 from toys import ROOT
 
 
@@ -107,3 +107,46 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_network_lists_those_there_are(params: Params) -> None:
     with pytest.raises(InputError, match="there are experiment0, fewer_filters"):
         params.network("resnet")
+
+
+# --- step by step
+
+
+def test_the_last_step_is_the_generalist(params: Params) -> None:
+    found = params.step_by_step()
+    assert list(found) == ["experiment0", *(step.name for step in params.steps)]
+    assert found["experiment0"] == params.networks["experiment0"]
+    assert list(found.values())[-1] == params.networks["generalist"]
+
+
+def with_steps(params: Params, *changes: dict[str, object]) -> Params:
+    steps = [StepParams(name=f"step{n}", changes=each) for n, each in enumerate(changes)]
+    return params.model_copy(update={"steps": steps})
+
+
+def test_every_step_stands_on_those_before(params: Params) -> None:
+    found = with_steps(params, {"target": "pose"}, {"augment.turn": 30, "epochs": 3}).step_by_step()
+    first = params.networks["experiment0"]
+    second = first.model_copy(update={"target": "pose"})
+    augment = first.augment.model_copy(update={"turn": 30.0})
+    third = second.model_copy(update={"augment": augment, "epochs": 3})
+    assert found == {"experiment0": first, "step0": second, "step1": third}
+    # Nothing of it is left in the network that it began with.
+    assert params.step_by_step()["experiment0"] == first
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"epoch": 3}, "steps.step1: no such param 'epoch'"),
+        ({"augment.turns": 3}, "steps.step1: no such param 'augment.turns'"),
+        ({"augmented.turn": 3}, "steps.step1: no such param 'augmented'"),
+        ({"epochs": 0}, "steps.step1: epochs: Input should be greater than 0"),
+        ({"head": "linear"}, "steps.step1: .*cross_entropy needs the softmax head"),
+    ],
+)
+def test_a_step_that_is_none_is_named(
+    params: Params, change: dict[str, object], complaint: str
+) -> None:
+    with pytest.raises(InputError, match=complaint):
+        with_steps(params, {"epochs": 3}, change).step_by_step()

@@ -20,7 +20,15 @@ from happymaps.datasets import Faces, labels_of
 from happymaps.images.crop import Box
 from happymaps.networks import Network, build_network
 from happymaps.params import POSES, AugmentParams, NetworkParams, Params, TrainParams
-from happymaps.training import Epoch, _balanced_order, _rate, configure_torch, fit
+from happymaps.training import (
+    Epoch,
+    _balanced_order,
+    _rate,
+    _split,
+    configure_torch,
+    fit,
+    logits_of,
+)
 from toys import ROOT, toy_faces
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -34,7 +42,15 @@ OTHER_HEADS = [Box(4, 4, 28, 27) if number % 3 else None for number in range(COU
 def augmented(spec: NetworkParams, params: Params) -> NetworkParams:
     """The generalist's training, made short: changed images, one cycle, balanced classes."""
     generalist = params.networks["generalist"]
-    fields = ("normalize", "schedule", "weight_decay", "balanced", "augment", "target")
+    fields = (
+        "normalize",
+        "batch_norm",
+        "schedule",
+        "weight_decay",
+        "balanced",
+        "augment",
+        "target",
+    )
     changes = {field: getattr(generalist, field) for field in fields}
     return spec.model_copy(update=changes | {"epochs": 4})
 
@@ -107,6 +123,27 @@ def test_one_cycle_rises_once_and_falls_once_without_a_step(spec: NetworkParams)
     assert (np.diff(rates[:151]) > 0).all()
     assert (np.diff(rates[150:]) < 0).all()
     assert np.abs(np.diff(rates)).max() < 0.01
+
+
+@pytest.mark.parametrize(("batch_norm", "expected"), [(True, [32, 32]), (False, [32, 32, 1])])
+def test_an_image_left_over_is_no_batch_for_a_batch_norm(
+    spec: NetworkParams, batch_norm: bool, expected: list[int]
+) -> None:
+    wanted = spec.model_copy(update={"batch_norm": batch_norm})
+    assert [len(part) for part in _split(torch.arange(65), 32, wanted)] == expected
+    assert [len(part) for part in _split(torch.arange(66), 32, wanted)] == [32, 32, 2]
+    train(wanted, train_part=toy_faces(65), batch_size=32)
+
+
+def test_what_is_trained_with_batch_norms_is_saved_without(spec: NetworkParams) -> None:
+    network, history = train(spec.model_copy(update={"batch_norm": True, "epochs": 8}))
+    assert not any(
+        isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in network.modules()
+    )
+    test = toy_faces(16, seed=1)
+    right = logits_of(network, test.images).argmax(dim=1) == test.labels(network.spec)
+    # Epochs are tested before the norms are folded, with the statistics of training.
+    assert right.double().mean().item() == history[-1].test_accuracy > 0.9
 
 
 @pytest.mark.parametrize("batch_size", [16, 20])

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from happymaps.datasets import Faces
-from happymaps.images.crop import Box
+from happymaps.images.crop import Box, ellipse
 from happymaps.params import POSES, AugmentParams
 
 Image = NDArray[np.uint8]
-Floats = NDArray[np.float32]
 
 UNCHANGED = AugmentParams(
     mirror=False,
@@ -159,7 +158,8 @@ def turned(image: Image, head: Box, angle: float, *, upwards: bool = False) -> I
     origin = np.sin(np.clip(longitude, -np.pi / 2, np.pi / 2))
     on_head = (np.abs(across) < 1) & (np.abs(down) < 1)
     source = np.where(on_head, centre + origin * half, columns).astype(np.float32)
-    return _shaped(cv2.remap(image, source, rows, cv2.INTER_LINEAR), image)
+    remapped = cv2.remap(image, source, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return _shaped(remapped, image)
 
 
 def before(image: Image, head: Box, background: Image) -> Image:
@@ -173,7 +173,7 @@ def before(image: Image, head: Box, background: Image) -> Image:
     Returns:
         (H, W, C) uint8.
     """
-    share = np.clip((1 + 0.75 * _SOFT - _ellipse(image, head)) / _SOFT, 0, 1)[..., None]
+    share = np.clip((1 + 0.75 * _SOFT - ellipse(head, *image.shape[:2])) / _SOFT, 0, 1)[..., None]
     return _to_bytes(share * image + (1 - share) * background)
 
 
@@ -182,16 +182,18 @@ def lit(image: Image, strength: float, direction: float) -> Image:
 
     Args:
         image: (H, W, C) uint8.
-        strength: by what part the bright edge gains, and the dark one loses.
+        strength: by what part the brightest place gains, and the darkest loses.
         direction: of the light, in radians; 0 is the picture's right, a quarter turn is below.
 
     Returns:
         (H, W, C) uint8.
     """
     height, width = image.shape[:2]
-    down = np.linspace(-1, 1, height, dtype=np.float32)[:, None] * np.float32(np.sin(direction))
-    across = np.linspace(-1, 1, width, dtype=np.float32) * np.float32(np.cos(direction))
-    return _to_bytes(image * (1 + np.float32(strength) * (down + across))[..., None])
+    sine, cosine = np.sin(direction), np.cos(direction)
+    slope = np.float32(strength / (abs(sine) + abs(cosine)))
+    down = np.linspace(-1, 1, height, dtype=np.float32)[:, None] * np.float32(sine)
+    across = np.linspace(-1, 1, width, dtype=np.float32) * np.float32(cosine)
+    return _to_bytes(image * (1 + slope * (down + across))[..., None])
 
 
 def _placed(image: Image, mirrored: bool, params: AugmentParams, rng: np.random.Generator) -> Image:
@@ -259,7 +261,7 @@ def _texture(shape: tuple[int, ...], rng: np.random.Generator) -> Image:
 
 
 def _without_head(image: Image, head: Box) -> Image:
-    hole = _ellipse(image, head) < 1 + _SOFT
+    hole = ellipse(head, *image.shape[:2]) < 1 + _SOFT
     return _shaped(cv2.inpaint(image, hole.astype(np.uint8), 3, cv2.INPAINT_TELEA), image)
 
 
@@ -274,18 +276,8 @@ def _part(image: Image, rng: np.random.Generator) -> Image:
     return np.asarray(enlarged[:, ::-1] if rng.random() < 0.5 else enlarged)
 
 
-def _ellipse(image: Image, head: Box) -> Floats:
-    """(H, W) distance from a head's centre: 1 on the ellipse in its box."""
-    height, width = image.shape[:2]
-    rows = np.arange(height, dtype=np.float32)[:, None] + np.float32(0.5)
-    columns = np.arange(width, dtype=np.float32) + np.float32(0.5)
-    down = (2 * rows - head.top - head.bottom) / (head.bottom - head.top)
-    across = (2 * columns - head.left - head.right) / (head.right - head.left)
-    return np.sqrt(down**2 + across**2)
-
-
 def _to_bytes(image: NDArray[np.floating]) -> Image:
-    return np.asarray(np.clip(image, 0, 255), np.uint8)
+    return np.asarray(np.rint(np.clip(image, 0, 255)), np.uint8)
 
 
 def _shaped(image: NDArray[np.generic], like: Image) -> Image:

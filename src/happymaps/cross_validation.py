@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from joblib import Parallel, delayed, parallel_config
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from happymaps.errors import InputError
 from happymaps.images.crop import Box
 from happymaps.networks import build_network
 from happymaps.params import CrossValidateParams, NetworkParams, TrainParams
+from happymaps.splitting import folds_by_person
 from happymaps.training import configure_torch, fit, logits_of
 
 _one_at_a_time = threading.Lock()
@@ -39,6 +41,77 @@ class Training:
     spec: NetworkParams
     test: NDArray[np.intp]
     seed: int
+
+
+@dataclass(frozen=True)
+class Everybody:
+    """What networks say of images that they have not learned from.
+
+    Attributes:
+        logits: (N, classes), each image's by the network that was trained without its fold.
+        fold: (N,) which that is.
+        also: of each fold's network, (M, classes) for the other images.
+    """
+
+    logits: Tensor
+    fold: NDArray[np.intp]
+    also: list[Tensor]
+
+    def figures(self, table: pd.DataFrame) -> dict[str, dict[str, float]]:
+        """Over the folds `mean` and `std` of the accuracy, and the person with whom it is worst.
+
+        Args:
+            table: `evaluation.predictions` of `logits`.
+
+        Returns:
+            Of the network's own classes (`accuracy`) and of left or not (`left_accuracy`).
+        """
+        left, said_left = (table[column] == "left" for column in ("pose", "predicted"))
+        return {
+            "accuracy": self._spread(table["actual"] == table["predicted"], table["subject"]),
+            "left_accuracy": self._spread(left == said_left, table["subject"]),
+        }
+
+    def _spread(self, right: "pd.Series[bool]", subjects: "pd.Series[str]") -> dict[str, float]:
+        by_fold = right.groupby(self.fold).mean()
+        return {
+            "mean": float(by_fold.mean()),
+            "std": float(by_fold.std()),
+            "worst_person": float(right.groupby(subjects).mean().min()),
+        }
+
+
+def answer_everybody(
+    spec: NetworkParams,
+    views: Sequence[WithHeads],
+    train: TrainParams,
+    params: CrossValidateParams,
+    seed: int,
+    also: Tensor | None = None,
+) -> Everybody:
+    """Have every image answered by a network that has not seen its person.
+
+    Args:
+        spec: the networks'.
+        views: as for `answer_all`, as are `train`, `params` and `also`.
+        train: see there.
+        params: also how many folds there are.
+        seed: of the folds and of the trainings.
+        also: see there.
+
+    Raises:
+        InputError: as `answer_all` and `folds_by_person`.
+    """
+    faces, _ = views[0]
+    folds = folds_by_person(faces.truth, None if params.leave_one_out else params.folds, seed)
+    trainings = [Training(spec, rows, seed) for rows in folds]
+    answers = answer_all(trainings, views, train, params, also)
+    logits = torch.zeros(len(faces), len(spec.classes))
+    fold = np.zeros(len(faces), np.intp)
+    for number, (rows, (answered, _)) in enumerate(zip(folds, answers, strict=True)):
+        logits[torch.from_numpy(rows)] = answered
+        fold[rows] = number
+    return Everybody(logits, fold, [other for _, other in answers])
 
 
 def answer_all(

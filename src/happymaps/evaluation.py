@@ -62,7 +62,7 @@ def scores(
     classes that occur) are over the network's own classes. `false_positives` and
     `false_negatives` always speak of "left". `always_not_left` is the accuracy that "never left"
     would have: for a network of four poses too, as a left-or-not question, to which `left_accuracy`
-    is the network's answer.
+    and `left_balanced_accuracy` are the network's answer.
 
     Args:
         spec: the network's.
@@ -88,6 +88,9 @@ def scores(
             recall_score(labels, guesses, labels=labels.unique(), average="macro")
         ),
         "left_accuracy": (tp + tn) / len(faces),
+        "left_balanced_accuracy": float(
+            recall_score(left, said_left, labels=left.unique(), average="macro")
+        ),
         "always_not_left": (tn + fp) / len(faces),
         "true_positives": tp,
         "true_negatives": tn,

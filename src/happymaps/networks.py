@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from happymaps.errors import InputError
 from happymaps.files import replacing
@@ -100,9 +101,18 @@ class Conv2D(nn.Conv2d):
     """A convolution with its ReLU, one layer as in the tutorials."""
 
     bias: Tensor
+    batch_norm: nn.BatchNorm2d | None
+
+    def __init__(
+        self, channels: int, filters: int, kernel: int, stride: int = 1, padding: int = 0
+    ) -> None:
+        super().__init__(channels, filters, kernel, stride, padding)
+        self.batch_norm = None
 
     def before_relu(self, images: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, filters, h, w); without padding and stride H - kernel + 1 high."""
+        if self.batch_norm is not None:
+            return self.batch_norm(super().forward(images))  # type: ignore[no-any-return]
         plain = self.padding == (0, 0) and self.stride == (1, 1) and self.in_channels <= _FEW
         if plain and images.requires_grad and not self.weight.requires_grad:
             return _FewChannels.apply(images, self.weight, self.bias)  # type: ignore[no-any-return]
@@ -116,9 +126,16 @@ class Conv2D(nn.Conv2d):
 class Dense(nn.Linear):
     """A fully connected layer with its ReLU."""
 
+    batch_norm: nn.BatchNorm1d | None
+
+    def __init__(self, inputs: int, neurons: int) -> None:
+        super().__init__(inputs, neurons)
+        self.batch_norm = None
+
     def before_relu(self, inputs: Tensor) -> Tensor:
         """(N, inputs) -> (N, neurons)."""
-        return super().forward(inputs)
+        outputs = super().forward(inputs)
+        return outputs if self.batch_norm is None else self.batch_norm(outputs)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the parent's name
         """As `before_relu`, but at least 0."""
@@ -225,6 +242,37 @@ def build_network(spec: NetworkParams, image_size: int, *, seed: int) -> Network
             nn.init.xavier_uniform_(layer.weight, generator=generator)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return network.to(memory_format=torch.channels_last)
+
+
+def add_batch_norm(network: Network) -> None:
+    """Normalize every inner layer's outputs over each batch, before its ReLU, from now on."""
+    for layer in network.children():
+        if isinstance(layer, Conv2D):
+            layer.batch_norm = nn.BatchNorm2d(layer.out_channels, device=layer.weight.device)
+        elif isinstance(layer, Dense):
+            layer.batch_norm = nn.BatchNorm1d(layer.out_features, device=layer.weight.device)
+
+
+@torch.no_grad()
+def fold_batch_norm(network: Network) -> None:
+    """Leave in weights and biases what `add_batch_norm` has come to, and take it out again.
+
+    The network answers as before in evaluation mode, and is one that was never normalized.
+    """
+    for layer in network.children():
+        if not isinstance(layer, Conv2D | Dense) or layer.batch_norm is None:
+            continue
+        norm = layer.batch_norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        fuse = fuse_conv_bn_weights if isinstance(layer, Conv2D) else fuse_linear_bn_weights
+        weight, bias = fuse(
+            layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.eps,
+            norm.weight, norm.bias,
+        )  # fmt: skip
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
+        layer.batch_norm = None
 
 
 def apply_head(spec: NetworkParams, logits: Tensor) -> Tensor:

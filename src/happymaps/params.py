@@ -1,7 +1,9 @@
 """params.yaml, typed and checked."""
 
+from functools import reduce
+from operator import getitem
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -136,8 +138,10 @@ class NetworkParams(_Section):
     per dense layer before the decision layer. The first convolution looks at every `stride`-th
     place; `padding` puts zeros around what each is given, so that it loses no edge. `normalize`
     brings every image, or every place of it with what is around it, to mean 0 and variance 1 before
-    the first layer. With `crop` `plain` it sees images cropped as `crop` in params.yaml says for
-    their set, with `face` the faces in them.
+    the first layer. `batch_norm` does so for every layer's outputs over each batch while it learns
+    (Ioffe and Szegedy 2015); what that comes to is left in the weights at the end. With `crop`
+    `plain` it sees images cropped as `crop` in params.yaml says for their set, with `face` the
+    faces in them.
 
     `schedule` keeps the learning rate, or has it rise to `learning_rate` and fall again
     (Smith 2018, the 1cycle policy). `balanced` shows every class equally often.
@@ -153,6 +157,7 @@ class NetworkParams(_Section):
     loss: Literal["cross_entropy", "mean_squared_error"]
     target: Literal["left", "pose"]
     normalize: Literal["none", "image", "local"]
+    batch_norm: bool
     crop: View
     epochs: Positive
     learning_rate: Annotated[float, Field(gt=0)]
@@ -314,6 +319,16 @@ class CrossValidateParams(_Section):
     address: str | None
 
 
+class StepParams(_Section):
+    """A step from `experiment0` towards the generalist: what it changes of the one before it.
+
+    `changes` are named as below a network, `augment.turn` for one.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+    changes: Annotated[dict[str, Any], Field(min_length=1)]
+
+
 class LeaksParams(_Section):
     """How many seeds a network is trained from under each split."""
 
@@ -339,6 +354,7 @@ class Params(_Section):
     audit: AuditParams
     cross_validate: CrossValidateParams
     leaks: LeaksParams
+    steps: list[StepParams]
 
     @model_validator(mode="after")
     def _subjects_have_names_of_their_own(self) -> Self:
@@ -380,6 +396,35 @@ class Params(_Section):
         if name not in self.networks:
             raise InputError(f"no network {name!r} in params; there are {', '.join(self.networks)}")
         return self.networks[name]
+
+    def step_by_step(self) -> dict[str, NetworkParams]:
+        """`experiment0`, and what has become of it after each step.
+
+        Raises:
+            InputError: naming the step whose change is unknown or out of range.
+        """
+        spec = self.network("experiment0")
+        found = {"experiment0": spec}
+        for step in self.steps:
+            try:
+                spec = _changed(spec, step.changes)
+            except (KeyError, TypeError) as error:
+                raise InputError(f"steps.{step.name}: no such param {error}") from error
+            except ValidationError as error:
+                raise InputError(f"steps.{step.name}: {_reasons(error)}") from error
+            found[step.name] = spec
+        return found
+
+
+def _changed(spec: NetworkParams, changes: dict[str, Any]) -> NetworkParams:
+    content = spec.model_dump()
+    for name, value in changes.items():
+        *sections, key = name.split(".")
+        part = reduce(getitem, sections, content)
+        if key not in part:
+            raise KeyError(name)
+        part[key] = value
+    return NetworkParams.model_validate(content)
 
 
 def _reasons(error: ValidationError) -> str:

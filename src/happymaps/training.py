@@ -23,7 +23,7 @@ from happymaps.datasets import Faces, batches, labels_of, to_input
 from happymaps.errors import InputError
 from happymaps.files import replacing
 from happymaps.images.crop import Box
-from happymaps.networks import Network, apply_head
+from happymaps.networks import Network, add_batch_norm, apply_head, fold_batch_norm
 from happymaps.params import NetworkParams, TrainParams
 
 Logger = Callable[["Epoch"], None]
@@ -129,6 +129,9 @@ def fit(
     """
     network.to(best_device())
     spec = network.spec
+    untrained = _fingerprint(network, train, test, heads, params, seed)
+    if spec.batch_norm:
+        add_batch_norm(network)
     labels, test_labels = train.labels(spec), test.labels(spec)
     optimizer = torch.optim.SGD(
         network.parameters(),
@@ -136,7 +139,7 @@ def fit(
         momentum=spec.momentum,
         weight_decay=spec.weight_decay,
     )
-    state = _Checkpoint(checkpoint, _fingerprint(network, train, test, heads, params, seed))
+    state = _Checkpoint(checkpoint, untrained)
     history = state.restore(network, optimizer)
     for epoch in history:
         log(epoch)
@@ -153,7 +156,7 @@ def fit(
             loss, accuracy = _train_epoch(
                 network,
                 optimizer,
-                (draw(rows, rng) for rows in order.split(params.batch_size)),
+                (draw(rows, rng) for rows in _split(order, params.batch_size, spec)),
                 bar,
                 progress=(number - 1) / spec.epochs,
                 step=params.batch_size / len(train) / spec.epochs,
@@ -178,6 +181,7 @@ def fit(
             history.append(epoch)
             state.save(network, optimizer, history)
             log(epoch)
+    fold_batch_norm(network)
     network.eval()
 
 
@@ -211,6 +215,12 @@ def _balanced_order(labels: Tensor) -> Tensor:
         chosen.append(torch.cat(rounds)[:each])
     order = torch.cat(chosen)
     return order[torch.randperm(len(order))][: len(labels)]
+
+
+def _split(order: Tensor, batch_size: int, spec: NetworkParams) -> tuple[Tensor, ...]:
+    """Batches; an image left over has no variance, so batch norms have to do without it."""
+    parts: tuple[Tensor, ...] = order.split(batch_size)
+    return parts[:-1] if spec.batch_norm and len(parts[-1]) == 1 else parts
 
 
 def _rate(spec: NetworkParams, progress: float) -> float:
@@ -284,14 +294,14 @@ def _fingerprint(
 
 
 class _Checkpoint:
-    """The last finished epoch on disk: weights, momentum and the figures so far."""
+    """The last finished epoch on disk: weights, momentum, batch norms and the figures so far."""
 
     def __init__(self, path: Path | None, fingerprint: str) -> None:
         self._path = path
         self._fingerprint = fingerprint
 
     def restore(self, network: Network, optimizer: torch.optim.SGD) -> list[Epoch]:
-        """Load weights and momentum; without a fitting file change nothing."""
+        """Load all of it; without a fitting file change nothing."""
         if self._path is None or not self._path.is_file():
             return []
         try:
@@ -308,6 +318,8 @@ class _Checkpoint:
                 # In the parameter's own layout: another one would add up in another order.
                 buffer = torch.empty_like(parameter).copy_(tensors[f"momentum.{name}"])
                 optimizer.state[parameter]["momentum_buffer"] = buffer
+        for name, buffer in network.named_buffers():
+            buffer.copy_(tensors[name])
         return [Epoch(**epoch) for epoch in state["history"]]
 
     def save(self, network: Network, optimizer: torch.optim.SGD, history: list[Epoch]) -> None:
@@ -325,3 +337,5 @@ def _named_state(network: Network, optimizer: torch.optim.SGD) -> Iterator[tuple
         momentum = optimizer.state[parameter].get("momentum_buffer")
         if momentum is not None:
             yield f"momentum.{name}", momentum.cpu().contiguous()
+    for name, buffer in network.named_buffers():
+        yield name, buffer.cpu()

@@ -111,6 +111,8 @@ def read_params(module: str) -> set[str]:
             leaves.add(section)
         elif section == "network":
             leaves |= leaves_of("networks.experiment0")
+        elif section == "step_by_step":
+            leaves |= leaves_of("networks.experiment0") | {"steps"}
         elif section == "subjects":
             leaves.add("recordings")
         elif section in PARAMS and isinstance(PARAMS[section], dict):

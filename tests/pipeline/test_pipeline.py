@@ -435,6 +435,11 @@ def test_networks_are_tested_on_people_they_have_never_seen(project: Project) ->
         assert found["calibration"]["error"] >= 0
     leaks = read_json(project.folder / "metrics/leaks.json")
     assert {len(leaks[split]["by_seed"]) for split in get_args(SplitMethod)} == {2}
+    steps = read_json(project.folder / "metrics/steps.json")
+    assert list(steps) == ["experiment0", "four_poses", "changed"]
+    first = read_json(project.folder / "metrics/cross_validate/experiment0.json")
+    assert steps["experiment0"]["folds"]["accuracy"] == first["accuracy"]
+    assert all(0 <= found["recordings"]["left_balanced_accuracy"] <= 1 for found in steps.values())
     # What nobody has committed is gone before the next test.
     project.run("git", "clean", "-fdq")
 

@@ -22,8 +22,9 @@ def main() -> None:
     """Write the CMU faces and the recordings in both views.
 
     data/processed/<set>/plain and plain.npy are cropped as params say for the set, face and
-    face.npy are the faces in the same pictures. Where no face is found, the face view looks where
-    the same person's face is in the other pictures.
+    face.npy are the faces in the same pictures. Where no face is found in a photograph, the face
+    view looks where the same person's face is in the others; of a frame it takes the centre square,
+    as `happymaps predict` does.
     """
     params = Params.load()
     methods = {"cmu_faces": params.crop.cmu_faces, "recordings": params.crop.recordings}
@@ -34,7 +35,8 @@ def main() -> None:
         plain = _find_parts(name, index, method, params)
         faces = _find_parts(name, index, "face", params)
         _write_view(name, "plain", index, plain["part"], params)
-        _write_view(name, "face", index, _with_typical_parts(faces, index), params)
+        seen = _with_typical_parts(faces, index) if name == "cmu_faces" else faces["part"]
+        _write_view(name, "face", index, seen, params)
         found = int(faces.loc[index["finest"], "face_found"].sum())
         metrics[name] = {
             "images": len(index),

@@ -4,9 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from happymaps.calibration import (
@@ -15,13 +13,12 @@ from happymaps.calibration import (
     reliability,
     rescaled_by_others,
 )
-from happymaps.cross_validation import Training, answer_all
+from happymaps.cross_validation import answer_everybody
 from happymaps.datasets import load_with_heads
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import predictions
 from happymaps.files import replacing, write_json
 from happymaps.params import Params
-from happymaps.splitting import folds_by_person
 from happymaps.stages.layout import CROSS_VALIDATED, HEADS, INTERIM, METRICS, PLOTS, PROCESSED
 
 _LOOKS = ["eyes", "expression", "scale", "subject"]
@@ -34,53 +31,26 @@ def main() -> None:
     spec = params.network(name)
     views = load_with_heads(PROCESSED / "cmu_faces", HEADS, spec.views)
     faces, _ = views[0]
-    settings = params.cross_validate
-    count = None if settings.leave_one_out else settings.folds
-    folds = folds_by_person(faces.truth, count, params.seed)
-    answers = answer_all(
-        [Training(spec, rows, params.seed) for rows in folds],
-        views,
-        params.train,
-        settings,
-    )
-    logits = torch.zeros(len(faces), len(spec.classes))
-    fold = np.zeros(len(faces), np.intp)
-    for number, (rows, (answered, _)) in enumerate(zip(folds, answers, strict=True)):
-        logits[torch.from_numpy(rows)] = answered
-        fold[rows] = number
-
-    table = predictions(spec, logits, faces).assign(fold=fold)
+    found = answer_everybody(spec, views, params.train, params.cross_validate, params.seed)
+    table = predictions(spec, found.logits, faces).assign(fold=found.fold)
     index = pd.read_csv(INTERIM / "cmu_faces" / "index.csv").set_index("image")
     table = table.join(index[["expression", "eyes", "scale"]], on="image")
     table["right"] = table["actual"] == table["predicted"]
-    table["left_right"] = (table["pose"] == "left") == (table["predicted"] == "left")
     figures: dict[str, Any] = {
-        "accuracy": _spread(table, "right"),
-        "left_accuracy": _spread(table, "left_right"),
+        **found.figures(table),
         "by": {look: _means(table, look) for look in _LOOKS},
         "errors": _errors(table),
     }
     if spec.head == "softmax":
         labels = faces.labels(spec)
-        rescaled = rescaled_by_others(logits, labels, fold)
-        figures["calibration"] = _write_calibration(name, logits, rescaled, labels)
+        rescaled = rescaled_by_others(found.logits, labels, found.fold)
+        figures["calibration"] = _write_calibration(name, found.logits, rescaled, labels)
     write_json(METRICS / "cross_validate" / f"{name}.json", figures)
     _write_csv(table, CROSS_VALIDATED / f"{name}.csv")
     folder = PLOTS / "cross_validate" / name
     _write_csv(table[["actual", "predicted"]], folder / "confusion.csv")
     people = table.groupby("subject")["right"].mean().rename("accuracy").reset_index()
     _write_csv(people, folder / "people.csv")
-
-
-def _spread(table: pd.DataFrame, right: str) -> dict[str, float]:
-    """Mean and standard deviation over the folds, and the person with whom it is worst."""
-    by_fold = table.groupby("fold")[right].mean()
-    by_person = table.groupby("subject")[right].mean()
-    return {
-        "mean": float(by_fold.mean()),
-        "std": float(by_fold.std()),
-        "worst_person": float(by_person.min()),
-    }
 
 
 def _means(table: pd.DataFrame, look: str) -> dict[str, float]:

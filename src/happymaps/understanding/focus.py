@@ -9,7 +9,7 @@ from torch import Tensor
 
 from happymaps.datasets import Faces
 from happymaps.evaluation import predictions, scores
-from happymaps.images.crop import Box
+from happymaps.images.crop import Box, ellipse
 from happymaps.networks import Network
 from happymaps.training import logits_of
 
@@ -17,19 +17,11 @@ _INPAINT_RADIUS = 3  # pixels
 
 
 def box_masks(boxes: Sequence[Box | None], height: int, width: int) -> Tensor:
-    """(N, height, width) bool: the ellipse in each box, which fits heads better than the box.
-
-    Empty where there is no box.
-    """
-    rows = torch.arange(height).unsqueeze(1) + 0.5
-    columns = torch.arange(width) + 0.5
+    """(N, height, width) bool: the ellipse in each box; empty where there is no box."""
     masks = torch.zeros(len(boxes), height, width, dtype=torch.bool)
     for mask, box in zip(masks, boxes, strict=True):
-        if box is None:
-            continue
-        across = (2 * columns - box.left - box.right) / (box.right - box.left)
-        down = (2 * rows - box.top - box.bottom) / (box.bottom - box.top)
-        mask.copy_(across**2 + down**2 < 1)
+        if box is not None:
+            mask.copy_(torch.from_numpy(ellipse(box, height, width) < 1))
     return masks
 
 
