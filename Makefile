@@ -23,7 +23,7 @@ demo: install ## the whole pipeline on a drawn cast, in the folder demo/
 reproduce: install ## the real thing: dvc repro on CMU Faces and the recordings
 	dvc repro
 
-people: install ## the generalist on people it has never seen, and what leaks
+people: install ## every network on people it has never seen, and what leaks
 	dvc repro studies/people/dvc.yaml
 
 test: install ## the whole test suite

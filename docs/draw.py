@@ -1,5 +1,6 @@
 """Draw the README's pictures: the cast, and curves and maps of the committed results."""
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -22,9 +23,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cast = draw_cast(Path(folder) / "cast", people=PEOPLE)
         draw_cast_sheet(cast.destination / "cmu_faces", DOCS / "cast.png")
-    networks = yaml.safe_load((PROJECT / "params.yaml").read_text())["networks"]
-    panels = {name: _curves(name) for name in networks}
+    panels = {name: _curves(name) for name in PARAMS["networks"]}
     draw_curves(DOCS / "curves.png", panels, x="epoch", y="accuracy")
+    draw_curves(DOCS / "steps.png", {"left or not": _steps()}, x="", y="accuracy")
     for source, picture in COPIES.items():
         shutil.copyfile(PROJECT / "plots" / source, DOCS / picture)
     with Image.open(PROJECT / "plots/audit/experiment0/cast.png") as sheet:
@@ -41,6 +42,24 @@ def _curves(network: str) -> list[Curve]:
     ]
 
 
+def _steps() -> list[Curve]:
+    """From `experiment0` to the generalist, on people never seen."""
+    steps = [step["name"] for step in PARAMS["steps"]]
+    names = ["experiment0", *steps, "generalist"]
+    folder = PROJECT / "metrics/cross_validate"
+    found = [json.loads((folder / f"{name}.json").read_text()) for name in names]
+    folds = [one["left_accuracy"]["mean"] for one in found]
+    worst = [one["left_accuracy"]["worst_person"] for one in found]
+    recordings = [one["recordings"]["left_balanced_accuracy"] for one in found]
+    shown = [name.replace("_", "\n") for name in names]
+    return [
+        Curve("CMU, people of other folds", shown, folds),
+        Curve("the one of them with whom it is worst", shown, worst),
+        Curve("recordings, left turns and others alike", shown, recordings),
+    ]
+
+
+PARAMS = yaml.safe_load((PROJECT / "params.yaml").read_text())
 PARTS = ("train", "test")
 
 # What the pipeline draws and holds no photograph.

@@ -89,7 +89,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
         networks={name: networks[name] | small for name in NETWORKS},
         cross_validate__networks=list(NETWORKS),
         steps=[
-            {"name": "four_poses", "changes": {"target": "pose"}},
+            {"name": "poses", "changes": {"target": "pose"}},
             {"name": "changed", "changes": {"crop": "face", "augment.mirror": True}},
         ],
     )

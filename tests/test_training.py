@@ -11,43 +11,15 @@ from safetensors.torch import load_file
 
 from happymaps import training
 from happymaps.errors import InputError
-from happymaps.networks import Network, build_network
-from happymaps.params import NetworkParams, TrainParams
-from happymaps.training import Epoch, configure_torch, fit, logits_of, loss_of
-from toys import ROOT, toy_faces
-
-PARAMS = TrainParams(batch_size=16)
+from happymaps.networks import build_network
+from happymaps.params import NetworkParams
+from happymaps.training import logits_of, loss_of
+from toys import ROOT, same_weights, toy_faces, train
 
 
 @pytest.fixture
 def spec(spec: NetworkParams) -> NetworkParams:
     return spec.model_copy(update={"epochs": 4})
-
-
-def train(
-    spec: NetworkParams,
-    *,
-    seed: int = 0,
-    checkpoint: Path | None = None,
-    stop_after: int | None = None,
-) -> tuple[Network, list[Epoch]]:
-    """Train on toy faces; `stop_after` raises from the log, as a kill between epochs would."""
-    history: list[Epoch] = []
-
-    def log(epoch: Epoch) -> None:
-        history.append(epoch)
-        if epoch.number == stop_after:
-            raise KeyboardInterrupt
-
-    network = build_network(spec, 32, seed=seed)
-    configure_torch(1)
-    train_part, test_part = toy_faces(96), toy_faces(32, seed=1)
-    fit(network, train_part, test_part, PARAMS, seed=seed, log=log, checkpoint=checkpoint)
-    return network, history
-
-
-def same_weights(one: Network, other: Network) -> bool:
-    return all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
 
 
 @pytest.mark.parametrize("target", ["left", "pose"])

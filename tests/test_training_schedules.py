@@ -16,20 +16,17 @@ from torch import Tensor, nn
 
 from happymaps import augmentation
 from happymaps.augmentation import UNCHANGED, Augmenter
-from happymaps.datasets import Faces, labels_of
+from happymaps.datasets import labels_of
 from happymaps.images.crop import Box
-from happymaps.networks import Network, build_network
-from happymaps.params import POSES, AugmentParams, NetworkParams, Params, TrainParams
+from happymaps.networks import build_network
+from happymaps.params import POSES, AugmentParams, NetworkParams, Params
 from happymaps.training import (
-    Epoch,
     _balanced_order,
     _rate,
     _split,
-    configure_torch,
-    fit,
     logits_of,
 )
-from toys import ROOT, toy_faces
+from toys import ROOT, same_weights, toy_faces, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -55,42 +52,19 @@ def augmented(spec: NetworkParams, params: Params) -> NetworkParams:
     return spec.model_copy(update=changes | {"epochs": 4})
 
 
-def train(
-    spec: NetworkParams,
-    *,
-    train_part: Faces | None = None,
-    heads: list[Box | None] | None = None,
-    batch_size: int = 16,
-    seed: int = 0,
-    checkpoint: Path | None = None,
-    stop_after: int | None = None,
-) -> tuple[Network, list[Epoch]]:
-    """Train on toy faces; `stop_after` raises from the log, as a kill between epochs would."""
-    history: list[Epoch] = []
+@pytest.fixture
+def learned(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The labels that are learned from, step by step."""
+    found: list[int] = []
+    real = nn.functional.cross_entropy
 
-    def log(epoch: Epoch) -> None:
-        history.append(epoch)
-        if epoch.number == stop_after:
-            raise KeyboardInterrupt
+    def watched(logits: Tensor, labels: Tensor) -> Tensor:
+        if logits.requires_grad:
+            found.extend(labels.tolist())
+        return real(logits, labels)
 
-    configure_torch(1)
-    network = build_network(spec, 32, seed=seed)
-    fit(
-        network,
-        toy_faces(COUNT) if train_part is None else train_part,
-        toy_faces(16, seed=1),
-        TrainParams(batch_size=batch_size),
-        seed=seed,
-        log=log,
-        heads=heads,
-        checkpoint=checkpoint,
-        progress=False,
-    )
-    return network, history
-
-
-def same_weights(one: Network, other: Network) -> bool:
-    return all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
+    monkeypatch.setattr(nn.functional, "cross_entropy", watched)
+    return found
 
 
 def test_a_constant_rate_stays(spec: NetworkParams) -> None:
@@ -227,22 +201,13 @@ def test_a_balanced_order_is_shuffled_and_follows_torchs_seed() -> None:
 
 @pytest.mark.parametrize("balanced", [False, True])
 def test_a_balanced_training_shows_the_rare_class_as_often(
-    spec: NetworkParams, balanced: bool, monkeypatch: pytest.MonkeyPatch
+    spec: NetworkParams, balanced: bool, learned: list[int]
 ) -> None:
-    shown: list[int] = []
-    real = nn.functional.cross_entropy
-
-    def watched(logits: Tensor, labels: Tensor) -> Tensor:
-        if logits.requires_grad:
-            shown.extend(labels.tolist())
-        return real(logits, labels)
-
-    monkeypatch.setattr(nn.functional, "cross_entropy", watched)
     train(spec.model_copy(update={"balanced": balanced, "epochs": 2}))
     left = int(toy_faces(COUNT).labels(spec).sum())
-    assert len(shown) == 2 * COUNT
+    assert len(learned) == 2 * COUNT
     assert left < COUNT / 3
-    assert sum(shown) == (COUNT if balanced else 2 * left)
+    assert sum(learned) == (COUNT if balanced else 2 * left)
 
 
 def test_one_step_of_weight_decay_by_hand(spec: NetworkParams) -> None:
@@ -421,17 +386,8 @@ def test_no_epoch_and_no_seed_shows_the_changes_of_another(
 
 
 def test_the_pose_that_is_learned_is_that_of_the_changed_image(
-    spec: NetworkParams, drawn: list[Drawn], monkeypatch: pytest.MonkeyPatch
+    spec: NetworkParams, drawn: list[Drawn], learned: list[int]
 ) -> None:
-    learned: list[int] = []
-    real = nn.functional.cross_entropy
-
-    def watched(logits: Tensor, labels: Tensor) -> Tensor:
-        if logits.requires_grad:
-            learned.extend(labels.tolist())
-        return real(logits, labels)
-
-    monkeypatch.setattr(nn.functional, "cross_entropy", watched)
     changes = AugmentParams.model_validate(UNCHANGED.model_dump() | {"turn": 40})
     train(spec.model_copy(update={"augment": changes, "epochs": 4}), heads=HEADS)
     poses = torch.cat([step.poses for step in drawn])

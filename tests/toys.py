@@ -7,8 +7,10 @@ import pandas as pd
 import torch
 
 from happymaps.datasets import Faces
-from happymaps.networks import Network
-from happymaps.params import NetworkParams
+from happymaps.images.crop import Box
+from happymaps.networks import Network, build_network
+from happymaps.params import NetworkParams, TrainParams
+from happymaps.training import Epoch, configure_torch, fit
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,3 +47,41 @@ def answers_left(spec: NetworkParams, weight: torch.Tensor, threshold: float) ->
         network.get_parameter("dense_1.weight")[1] = 100 * weight.flatten() / weight.sum()
         network.get_parameter("dense_1.bias")[1] = -100 * threshold
     return network
+
+
+def train(
+    spec: NetworkParams,
+    *,
+    train_part: Faces | None = None,
+    heads: list[Box | None] | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    stop_after: int | None = None,
+) -> tuple[Network, list[Epoch]]:
+    """Train on toy faces; `stop_after` raises from the log, as a kill between epochs would."""
+    history: list[Epoch] = []
+
+    def log(epoch: Epoch) -> None:
+        history.append(epoch)
+        if epoch.number == stop_after:
+            raise KeyboardInterrupt
+
+    configure_torch(1)
+    network = build_network(spec, 32, seed=seed)
+    fit(
+        network,
+        toy_faces(96) if train_part is None else train_part,
+        toy_faces(16, seed=1),
+        TrainParams(batch_size=batch_size),
+        seed=seed,
+        log=log,
+        heads=heads,
+        checkpoint=checkpoint,
+        progress=False,
+    )
+    return network, history
+
+
+def same_weights(one: Network, other: Network) -> bool:
+    return all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))

@@ -82,7 +82,7 @@ MISSED = pytest.mark.xfail(strict=True, reason="missed: the README says by how m
 @pytest.mark.parametrize(
     ("figure", "limit"),
     [
-        pytest.param("reproduce_minutes", 15, marks=MISSED),
+        pytest.param("reproduce_minutes", 30, marks=MISSED),
         ("peak_memory_mib", 2048),
         pytest.param("nothing_to_do_seconds", 3, marks=MISSED),
     ],
@@ -113,8 +113,9 @@ def test_decision_maps_of_experiment0_are_stable() -> None:
     assert decision["seed_stability"] > decision["untrained_seed_stability"] + 0.2
 
 
-def test_three_methods_beat_chance_and_depend_on_what_was_learned() -> None:
-    found = read_json("metrics/audit/experiment0.json")
+@pytest.mark.parametrize("network", [pytest.param("experiment0", marks=MISSED), "generalist"])
+def test_three_methods_beat_chance_and_depend_on_what_was_learned(network: str) -> None:
+    found = read_json(f"metrics/audit/{network}.json")
     trusted = [
         method
         for method, figures in found["faithfulness"].items()
@@ -159,76 +160,35 @@ def test_what_leaks_is_told_from_five_seeds_each() -> None:
     assert leaks["random"]["mean"] > leaks["by_person"]["mean"]
 
 
-def readme_table(first: str, second: str) -> tuple[list[str], dict[str, list[str]]]:
-    """Header and rows (by their first cell) of the table whose header begins so."""
-    lines = (ROOT / "README.md").read_text().splitlines()
-    rows = [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines]
-    start = next(number for number, row in enumerate(rows) if row[:2] == [first, second])
-    end = next(number for number in range(start, len(rows)) if len(rows[number]) == 1)
-    return rows[start], {row[0]: row[1:] for row in rows[start + 2 : end]}
+@pytest.mark.parametrize(
+    ("file", "keys", "least"),
+    [
+        pytest.param("cross_validate", ("accuracy", "mean"), 0.99, marks=MISSED),
+        pytest.param("cross_validate", ("accuracy", "worst_person"), 0.95, marks=MISSED),
+        pytest.param("cross_validate", ("left_accuracy", "mean"), 0.995, marks=MISSED),
+        pytest.param("test", ("recordings", "balanced_accuracy"), 0.97, marks=MISSED),
+        pytest.param("test", ("recordings", "worst_person"), 0.93, marks=MISSED),
+        ("audit", ("position", "share"), 0.95),
+        ("audit", ("mirror", "share"), 0.95),
+    ],
+)
+def test_the_generalist_is_as_right_on_people_never_seen_as_was_asked(
+    file: str, keys: tuple[str, str], least: float
+) -> None:
+    first, second = keys
+    assert read_json(f"metrics/{file}/generalist.json")[first][second] >= least
 
 
-def test_the_readmes_accuracies_are_the_committed_metrics() -> None:
-    header, shown = readme_table("network", "cmu_test")
-    assert list(shown) == NETWORKS
-    for network, figures in shown.items():
-        scores = read_json(f"metrics/test/{network}.json")
-        assert figures == [f"{scores[name]['accuracy']:.3f}" for name in header[1:]]
-
-
-def test_the_readmes_maps_are_the_committed_metrics() -> None:
-    _, neurons = readme_table("network", "inner neurons")
-    _, decisions = readme_table("network", "complement")
-    assert list(neurons) == list(decisions) == NETWORKS
-    for network in NETWORKS:
-        figures = read_json(f"metrics/happymaps/{network}.json")
-        inner = [layer for layer in figures.values() if "static" in layer]
-        counts = [sum(layer[flag] for layer in inner) for flag in ("dead", "twins", "static")]
-        assert neurons[network][1:4] == [str(count) for count in counts]
-        without = figures["advice"]["without"]["dead_and_twin_and_static"]
-        assert neurons[network][6] == f"{without['accuracy']['cmu_test']:.3f}"
-        assert decisions[network][:4] == [f"{value:.2f}" for value in figures["decision"].values()]
-
-
-def test_the_readmes_audits_are_the_committed_metrics() -> None:
-    _, methods = readme_table("method", "deletion")
-    audit = read_json("metrics/audit/experiment0.json")
-    assert list(methods) == list(audit["sanity"])
-    for method, row in methods.items():
-        faithful, sane = audit["faithfulness"][method], audit["sanity"][method]
-        assert row[:5] == [
-            f"{faithful['deletion']:.2f}", f"{faithful['insertion']:.2f}",
-            "yes" if faithful["beats_random"] else "no",
-            f"{sane['correlation']:.2f}", "yes" if sane["passes"] else "no",
-        ]  # fmt: skip
-    _, decisions = readme_table("network", "position")
-    assert list(decisions) == NETWORKS
-    for network, row in decisions.items():
-        found = read_json(f"metrics/audit/{network}.json")
-        background = found["background"]
-        figures = [
-            found["position"]["share"], found["position"]["share_left"], found["mirror"]["share"],
-            background["balanced_accuracy"], background["balanced_head_only"],
-            background["balanced_background_only"],
-        ]  # fmt: skip
-        assert row == [f"{figure:.2f}" for figure in figures]
-    _, people = readme_table("person", "heads found")
-    for person, row in people.items():
-        costs = {
-            name: figures["cost"]
-            for name, figures in audit["diagnosis"][person].items()
-            if figures["cost"] is not None
-        }
-        assert row[1] == ", ".join(f"{name} {cost:.2f}" for name, cost in costs.items())
-
-
-def test_the_readmes_claims_are_the_committed_metrics() -> None:
-    _, shown = readme_table("claim", "figure")
-    claims = read_json("metrics/compare.json")["claims"]
-    assert list(shown) == [claim["claim"] for claim in claims]
-    for claim in claims:
-        figure, _, holds = shown[claim["claim"]]
-        assert (figure, holds) == (f"{claim['figure']:.2f}", "yes" if claim["holds"] else "no")
+@pytest.mark.parametrize("figure", ["accuracy", "left_accuracy"])
+def test_the_generalist_is_better_on_people_never_seen_than_any_published_network(
+    figure: str,
+) -> None:
+    generalist = read_json("metrics/cross_validate/generalist.json")
+    for network in PUBLISHED:
+        other = read_json(f"metrics/cross_validate/{network}.json")
+        # Left or not is an easier question than which of four poses.
+        if figure == "left_accuracy" or network == "four_class":
+            assert generalist[figure]["mean"] > other[figure]["mean"], network
 
 
 def require_git() -> None:
@@ -245,5 +205,7 @@ def tracked_files() -> list[str]:
 def test_git_holds_no_picture_but_what_the_code_has_drawn() -> None:
     endings = (".png", ".jpg", ".jpeg", ".gif", ".mp4", ".mov", ".pgm", ".npy", ".npz", ".bad")
     pictures = [name for name in tracked_files() if name.lower().endswith(endings)]
-    drawn = ("cast", "curves", "decision_layer", "decision_maps", "dense_1", "explanations")
+    drawn = (
+        "cast", "curves", "decision_layer", "decision_maps", "dense_1", "explanations", "steps",
+    )  # fmt: skip
     assert set(pictures) <= {f"docs/{name}.png" for name in drawn}

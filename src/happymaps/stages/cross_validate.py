@@ -1,6 +1,8 @@
-"""Test one network on everybody, each time trained without the people it is tested on."""
+"""Test a network, or a step towards one, on everybody, each time trained without them."""
 
+import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,14 @@ from happymaps.calibration import (
     rescaled_by_others,
 )
 from happymaps.cross_validation import answer_everybody
-from happymaps.datasets import load_with_heads
+from happymaps.datasets import Faces, load_faces, load_with_heads
 from happymaps.errors import exit_on_error
-from happymaps.evaluation import predictions
+from happymaps.evaluation import predictions, scores
 from happymaps.files import replacing, write_json
-from happymaps.params import Params
+from happymaps.params import NetworkParams, Params
 from happymaps.stages.layout import CROSS_VALIDATED, HEADS, INTERIM, METRICS, PLOTS, PROCESSED
 
+_RECORDED = ("accuracy", "left_accuracy", "left_balanced_accuracy")
 _LOOKS = ["eyes", "expression", "scale", "subject"]
 
 
@@ -28,16 +31,21 @@ def main() -> None:
     """Write metrics, everybody's answers, and what is drawn of them."""
     name = sys.argv[1]
     params = Params.load()
-    spec = params.network(name)
+    steps = params.step_by_step()
+    spec = steps[name] if name in steps else params.network(name)
     views = load_with_heads(PROCESSED / "cmu_faces", HEADS, spec.views)
     faces, _ = views[0]
-    found = answer_everybody(spec, views, params.train, params.cross_validate, params.seed)
+    frames = load_faces(PROCESSED / "recordings", spec.crop)
+    found = answer_everybody(
+        spec, views, params.train, params.cross_validate, params.seed, frames.images
+    )
     table = predictions(spec, found.logits, faces).assign(fold=found.fold)
     index = pd.read_csv(INTERIM / "cmu_faces" / "index.csv").set_index("image")
     table = table.join(index[["expression", "eyes", "scale"]], on="image")
     table["right"] = table["actual"] == table["predicted"]
     figures: dict[str, Any] = {
         **found.figures(table),
+        "recordings": _of_recordings(spec, found.also, frames),
         "by": {look: _means(table, look) for look in _LOOKS},
         "errors": _errors(table),
     }
@@ -51,6 +59,14 @@ def main() -> None:
     _write_csv(table[["actual", "predicted"]], folder / "confusion.csv")
     people = table.groupby("subject")["right"].mean().rename("accuracy").reset_index()
     _write_csv(people, folder / "people.csv")
+
+
+def _of_recordings(
+    spec: NetworkParams, answers: Sequence[Tensor], frames: Faces
+) -> dict[str, float]:
+    """Means over the networks of the folds: none of them has seen anybody of the recordings."""
+    each = [scores(spec, logits, frames, predictions(spec, logits, frames)) for logits in answers]
+    return {key: statistics.mean(one[key] for one in each) for key in _RECORDED}
 
 
 def _means(table: pd.DataFrame, look: str) -> dict[str, float]:
