@@ -38,6 +38,7 @@ types: install ## types
 
 benchmark: install ## speed beside other libraries (installs the extra `bench`)
 	pip install --quiet --disable-pip-version-check -e '.[dev,bench]'
+	python benchmarks/augmentation.py
 	python benchmarks/training.py
 	python benchmarks/happymaps.py
 
