@@ -146,6 +146,11 @@ def test_hiding_is_as_many_times_faster_as_was_asked() -> None:
 
 
 @MISSED
+def test_changing_training_images_costs_no_more_than_was_asked() -> None:
+    assert read_json("benchmarks/augmentation.json")["ratio"] <= 1 / 3
+
+
+@MISSED
 def test_training_is_as_many_times_faster_than_keras_as_was_asked() -> None:
     assert read_json("benchmarks/training.json")["ratio"] >= 3.5
 
