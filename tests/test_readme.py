@@ -23,7 +23,7 @@ def test_the_tables_are_those_of_the_committed_metrics() -> None:
 
 
 def test_a_figure_that_was_changed_by_hand_is_put_right() -> None:
-    figure = re.search(r"(?<=\| `random` \| )0\.\d{3}", README)
+    figure = re.search(r"(?<=\| `by_person` \| )0\.\d{3}", README)
     assert figure is not None
     wrong = README[: figure.start()] + "0.123" + README[figure.end() :]
     assert tables.filled(wrong) == README

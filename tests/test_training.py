@@ -46,7 +46,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(spec: NetworkPa
 
 def test_figures_are_those_of_the_network_at_the_epochs_end(spec: NetworkParams) -> None:
     network, history = train(spec)
-    test = toy_faces(32, seed=1)
+    test = toy_faces(16, seed=1)
     logits, labels = logits_of(network, test.images), test.labels(spec)
     assert history[-1].test_loss == pytest.approx(loss_of(spec, logits, labels).item())
     assert history[-1].test_accuracy == (logits.argmax(1) == labels).float().mean().item()
