@@ -33,16 +33,18 @@ def filled(text: str) -> str:
         ValueError: when a table is not there.
     """
     for head, rows in TABLES.items():
-        _, *found = re.split(rf"(^{re.escape(head)}\n\|[-|]+\|\n)(?:\|.*\n)*", text, flags=re.M)
+        before, *found = re.split(
+            rf"(^{re.escape(head)}\n\|[-|]+\|\n)(?:\|.*\n)*", text, flags=re.M
+        )
         if len(found) != 2:
             raise ValueError(f"README.md has {len(found) // 2} tables with the head {head}")
-        before, rest = text[: text.index(found[0])], found[1]
-        text = before + found[0] + "".join(_line(row) for row in rows()) + rest
+        kept, rest = found
+        text = before + kept + "".join(_line(row) for row in rows()) + rest
     return text
 
 
 def _line(row: Row) -> str:
-    return "| " + " | ".join(str(cell) for cell in row).replace("|  |", "| |") + " |\n"
+    return "| " + " | ".join(str(cell) for cell in row) + " |\n"
 
 
 def _read(kind: str, name: str | None = None) -> dict[str, Any]:

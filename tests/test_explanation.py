@@ -67,8 +67,9 @@ def test_each_image_gets_its_answer_and_a_map_by_every_method_and_control(
             classes = torch.tensor([answer])
             alone = to_input(images[row : row + 1])
             expected = attribute(method, network, alone, classes, few, seed=1)
-            # Rounding may decide which of two in a pool is the larger, and so for some pixels.
-            assert np.isclose(values, expected[0], atol=1e-5).mean() > 0.9
+            close = np.isclose(values, expected[0], atol=1e-5)
+            # Of a bare gradient rounding decides some pixels: which of two in a pool is the larger.
+            assert close.mean() > 0.9 if method == "saliency" else close.all()
             assert values.shape == (SIZE, SIZE)
 
 

@@ -1,7 +1,6 @@
 """The README's figures are those of the committed metrics."""
 
 import importlib.util
-import json
 import re
 
 import pytest
@@ -32,17 +31,3 @@ def test_a_figure_that_was_changed_by_hand_is_put_right() -> None:
 def test_a_table_that_is_gone_is_missed() -> None:
     with pytest.raises(ValueError, match="0 tables"):
         tables.filled(README.replace("| claim | figure |", "| claim | number |"))
-
-
-def test_columns_are_what_their_heads_say() -> None:
-    lines = README.splitlines()
-    start = next(
-        number for number, line in enumerate(lines) if line.startswith("| network | `cmu_t")
-    )
-    _, *sets = (cell.strip(" `") for cell in lines[start].strip("|").split("|"))
-    for line in lines[start + 2 :]:
-        if not line:
-            return
-        network, *figures = (cell.strip(" `") for cell in line.strip("|").split("|"))
-        metrics = json.loads((ROOT / f"metrics/test/{network}.json").read_text())
-        assert figures == [f"{metrics[name]['accuracy']:.3f}" for name in sets]

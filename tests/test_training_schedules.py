@@ -20,12 +20,7 @@ from happymaps.datasets import labels_of
 from happymaps.images.crop import Box
 from happymaps.networks import build_network
 from happymaps.params import POSES, AugmentParams, NetworkParams, Params
-from happymaps.training import (
-    _balanced_order,
-    _rate,
-    _split,
-    logits_of,
-)
+from happymaps.training import _balanced_order, _rate, _split, logits_of
 from toys import ROOT, same_weights, toy_faces, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -40,14 +35,8 @@ def augmented(spec: NetworkParams, params: Params) -> NetworkParams:
     """The generalist's training, made short: changed images, one cycle, balanced classes."""
     generalist = params.networks["generalist"]
     fields = (
-        "normalize",
-        "batch_norm",
-        "schedule",
-        "weight_decay",
-        "balanced",
-        "augment",
-        "target",
-    )
+        "normalize", "batch_norm", "schedule", "weight_decay", "balanced", "augment", "target",
+    )  # fmt: skip
     changes = {field: getattr(generalist, field) for field in fields}
     return spec.model_copy(update=changes | {"epochs": 4})
 
