@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.measuring import processor
 from happymaps.augmentation import Augmenter
-from happymaps.datasets import Faces, to_input
+from happymaps.datasets import LabelledImages, to_input
 from happymaps.images.crop import Box
 from happymaps.networks import add_batch_norm, build_network
 from happymaps.params import NetworkParams, Params
@@ -41,7 +41,7 @@ def main() -> None:
     pixels = torch.from_numpy(rng.integers(0, 256, (IMAGES, 1, size, size), dtype=np.uint8))
     truth = pd.DataFrame({"image": "", "left": 0, "pose": "straight", "subject": ""}, range(IMAGES))
     head = Box(size // 4, size // 4, 3 * size // 4, 3 * size // 4)
-    augment = Augmenter(Faces(pixels, truth), [head] * IMAGES, spec.augment, params.seed)
+    augment = Augmenter(LabelledImages(pixels, truth), [head] * IMAGES, spec.augment, params.seed)
     rows = torch.arange(batch)
     step = _training_step(spec, pixels[:batch], params)
     sides = {"augmentation": lambda: augment(rows, rng), "training_step": step}

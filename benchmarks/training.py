@@ -77,7 +77,7 @@ def _run_happymaps(params: Params) -> dict[str, Any]:
     import pandas as pd
     import torch
 
-    from happymaps.datasets import Faces
+    from happymaps.datasets import LabelledImages
     from happymaps.networks import build_network
     from happymaps.training import configure_torch, fit
 
@@ -85,7 +85,7 @@ def _run_happymaps(params: Params) -> dict[str, Any]:
     pixels, labels = _images(params)
     poses = np.where(labels, "left", "straight")
     truth = pd.DataFrame({"image": "", "left": labels, "pose": poses, "subject": ""})
-    faces = Faces(torch.from_numpy(pixels).unsqueeze(1), truth)
+    faces = LabelledImages(torch.from_numpy(pixels).unsqueeze(1), truth)
     warm_up = faces.subset(truth.index.to_series() < WARM_UP * params.train.batch_size)
     spec = params.networks["experiment0"].model_copy(update={"epochs": 1})
     network = build_network(spec, params.crop.size, seed=params.seed)

@@ -19,7 +19,7 @@ from happymaps.cross_validation import (
     answer_all,
     answer_everybody,
 )
-from happymaps.datasets import Faces
+from happymaps.datasets import LabelledImages
 from happymaps.errors import InputError
 from happymaps.images.crop import Box
 from happymaps.networks import build_network
@@ -31,7 +31,7 @@ from toys import toy_faces
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 COUNT = 48
-TRAIN = TrainParams(batch_size=16)
+TRAIN = TrainParams(batch_size=16, precision="float32")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -80,7 +80,7 @@ def views() -> list[WithHeads]:
         [Box(3 + n % 5, top, 29, 28 - n % 3) if n % 4 else None for n in range(COUNT)]
         for top in (4, 6)
     ]
-    return [(faces, heads[0]), (Faces(smaller, faces.truth), heads[1])]
+    return [(faces, heads[0]), (LabelledImages(smaller, faces.truth), heads[1])]
 
 
 def by_hand(training: Training, views: list[WithHeads], also: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,7 +94,7 @@ def by_hand(training: Training, views: list[WithHeads], also: Tensor) -> tuple[T
     network = build_network(training.spec, 32, seed=training.seed)
     fit(
         network,
-        Faces(images, truth),
+        LabelledImages(images, truth),
         test,
         TRAIN,
         seed=training.seed,
@@ -123,11 +123,11 @@ def answers_of(training: Training, views: list[WithHeads], settings: CrossValida
     return answers
 
 
-def inverted(faces: Faces, row: int) -> Faces:
+def inverted(faces: LabelledImages, row: int) -> LabelledImages:
     """One image is its negative."""
     images = faces.images.clone()
     images[row] = 255 - images[row]
-    return Faces(images, faces.truth)
+    return LabelledImages(images, faces.truth)
 
 
 # --- who is tested when
@@ -209,7 +209,7 @@ def test_nothing_is_learned_from_the_images_that_are_tested(
     expected = answers_of(training, views, here)
     is_test = faces.truth.index.isin(training.test)
     truth = faces.truth.assign(pose=faces.truth["pose"].mask(is_test, "up"))
-    mislabelled = [(Faces(view.images, truth), boxes) for view, boxes in views]
+    mislabelled = [(LabelledImages(view.images, truth), boxes) for view, boxes in views]
     assert torch.equal(answers_of(training, mislabelled, here), expected)
     # Of an image itself only its own answer hears, and of other views of it no answer.
     row = int(training.test[5])

@@ -81,7 +81,7 @@ def test_rows_are_taken_with_their_truth() -> None:
     taken = faces.take(np.array([7, 2, 7]))
     assert torch.equal(taken.images, faces.images[[7, 2, 7]])
     assert taken.truth["image"].tolist() == ["000007.png", "000002.png", "000007.png"]
-    assert [POSES[number] for number in taken.poses()] == taken.truth["pose"].tolist()
+    assert [POSES[number] for number in taken.kinds()] == taken.truth["pose"].tolist()
 
 
 def test_some_rows_are_a_seeded_choice_in_their_order() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from happymaps import evaluation
-from happymaps.datasets import Faces
+from happymaps.datasets import LabelledImages
 from happymaps.evaluation import answers, left_roc, predictions
 from happymaps.networks import build_network
 from happymaps.params import NetworkParams
@@ -14,10 +14,10 @@ from happymaps.training import logits_of
 from toys import toy_faces
 
 
-def faces_with(poses: list[str]) -> Faces:
+def faces_with(poses: list[str]) -> LabelledImages:
     faces = toy_faces(len(poses))
     truth = faces.truth.assign(pose=poses, left=[int(pose == "left") for pose in poses])
-    return Faces(faces.images, truth)
+    return LabelledImages(faces.images, truth)
 
 
 def logits_for(spec: NetworkParams, said: list[str], sure: float = 4.0) -> torch.Tensor:
@@ -25,7 +25,7 @@ def logits_for(spec: NetworkParams, said: list[str], sure: float = 4.0) -> torch
     return torch.tensor(rows)
 
 
-def scores(spec: NetworkParams, logits: torch.Tensor, faces: Faces) -> dict[str, Any]:
+def scores(spec: NetworkParams, logits: torch.Tensor, faces: LabelledImages) -> dict[str, Any]:
     return evaluation.scores(spec, logits, faces, predictions(spec, logits, faces))
 
 

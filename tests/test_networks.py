@@ -147,7 +147,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(spec: Network
 
 
 def test_images_too_small_are_refused(spec: NetworkParams) -> None:
-    with pytest.raises(InputError, match="16 pixels are too small for 5 convolutions"):
+    with pytest.raises(InputError, match="16 pixels are too small for the network"):
         build_network(spec.model_copy(update={"filters": [4] * 5}), 16, seed=0)
 
 

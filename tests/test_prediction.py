@@ -10,8 +10,15 @@ from happymaps.errors import InputError
 from happymaps.images.crop import crop
 from happymaps.images.video import ffmpeg_binary
 from happymaps.networks import SavedNetwork, build_network
-from happymaps.params import NetworkParams, Params
-from happymaps.prediction import Picture, preprocess, read_moment
+from happymaps.params import OBJECTS, ColourCropParams, NetworkParams, Params
+from happymaps.prediction import (
+    Picture,
+    predict,
+    preprocess,
+    read_moment,
+    read_pictures,
+    sees_colour,
+)
 from happymaps.sources.drawing import Person, Scene, render
 
 
@@ -38,7 +45,7 @@ def test_a_picture_is_read_as_it_is(tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png")
     found = read_moment(str(path))
     assert found[:3] == (path, None, None)
-    assert np.array_equal(found.grey, np.full((6, 8), 90))
+    assert np.array_equal(found.pixels, np.full((6, 8), 90))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +57,7 @@ def test_a_moment_shows_the_last_frame_that_began_by_then(
 ) -> None:
     found = read_moment(f"{clip}@{moment}s")
     assert found[:3] == (clip, frame, frame / 10)
-    assert np.array_equal(found.grey, np.full((6, 8), 20 * frame))
+    assert np.array_equal(found.pixels, np.full((6, 8), 20 * frame))
 
 
 @pytest.mark.parametrize(("moment", "frame"), [("0.03", 1), ("0.3", 5), ("0.63", 7), ("0.64", 8)])
@@ -95,7 +102,7 @@ def test_a_name_that_looks_like_a_moment_is_a_name_where_such_a_file_is(
     path = picture(tmp_path / name, 50)
     found = read_moment(str(path))
     assert found[:3] == (path, None, None)
-    assert found.grey.max() == 50
+    assert found.pixels.max() == 50
 
 
 def test_a_moment_of_a_video_whose_name_looks_like_one(tmp_path: Path) -> None:
@@ -143,11 +150,11 @@ def test_a_picture_becomes_what_the_network_was_trained_on(
     saved = SavedNetwork("tiny", build_network(spec, 32, seed=0), trained.of_training())
     assert (params.crop.size, params.crop.resample) == (128, "lanczos")
     square = preprocess(Picture(Path("me.png"), None, None, wide), saved, params.crop)
-    assert np.array_equal(square, np.full((32, 32), 200))
+    assert np.array_equal(square, np.full((1, 32, 32), 200))
     cmu = Path("an2i_left_angry_open.pgm")
     stretched = preprocess(Picture(cmu, None, None, wide), saved, params.crop)
-    assert np.array_equal(stretched, crop(wide, "stretch", trained).image)
-    assert stretched[:, :8].max() == 0
+    assert np.array_equal(stretched[0], crop(wide, "stretch", trained).image)
+    assert stretched[0, :, :8].max() == 0
     stretch = params.crop.model_copy(update={"recordings": "stretch"})
     same = preprocess(Picture(Path("me.mp4"), 3, 0.1, wide), saved, stretch)
     assert np.array_equal(same, stretched)
@@ -166,4 +173,39 @@ def test_a_network_of_faces_sees_the_face_with_the_margin_of_its_training(
     expected = crop(grey, "face", trained)
     assert expected.face_found
     found = preprocess(Picture(Path(name), None, None, grey), saved, params.crop)
-    assert np.array_equal(found, expected.image)
+    assert np.array_equal(found[0], expected.image)
+
+
+def test_a_network_of_objects_sees_the_centre_square_in_colour(
+    params: Params, spec: NetworkParams
+) -> None:
+    crop_params = ColourCropParams(size=24, resample="area")
+    network = build_network(spec.model_copy(update={"target": "object"}), 24, 3, seed=0)
+    saved = SavedNetwork("tiny", network, crop_params)
+    assert sees_colour(saved)
+    scene = np.zeros((48, 144, 3), np.uint8)
+    scene[:, 48:96] = 250, 120, 10
+    # Of the other study's params it needs nothing.
+    for given in (crop_params, params.crop):
+        seen = preprocess(Picture(Path("a.png"), None, None, scene), saved, given)
+        assert np.array_equal(seen, np.broadcast_to([[[250]], [[120]], [[10]]], (3, 24, 24)))
+    (answer,) = predict(saved, crop_params, iter([Picture(Path("a.png"), None, None, scene)]))
+    assert answer.prediction in OBJECTS
+
+
+def test_a_network_of_faces_is_not_asked_in_the_folder_of_another_study(
+    params: Params, spec: NetworkParams, wide: NDArray[np.uint8]
+) -> None:
+    trained = params.crop.model_copy(update={"size": 32}).of_training()
+    saved = SavedNetwork("tiny", build_network(spec, 32, seed=0), trained)
+    elsewhere = ColourCropParams(size=16, resample="area")
+    with pytest.raises(InputError, match="tiny knows faces"):
+        preprocess(Picture(Path("me.png"), None, None, wide), saved, elsewhere)
+
+
+def test_colours_survive_being_read(tmp_path: Path) -> None:
+    Image.new("RGB", (6, 4), (200, 100, 50)).save(tmp_path / "a.png")
+    (found,) = read_pictures(tmp_path / "a.png", colour=True)
+    assert np.array_equal(found.pixels, np.full((4, 6, 3), (200, 100, 50)))
+    (grey,) = read_pictures(tmp_path / "a.png")
+    assert grey.pixels.shape == (4, 6)

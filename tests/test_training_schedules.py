@@ -106,7 +106,7 @@ def test_what_is_trained_with_batch_norms_is_saved_without(spec: NetworkParams) 
     test = toy_faces(16, seed=1)
     right = logits_of(network, test.images).argmax(dim=1) == test.labels(network.spec)
     # Epochs are tested before the norms are folded, with the statistics of training.
-    assert right.double().mean().item() == history[-1].test_accuracy > 0.9
+    assert right.double().mean().item() == history[-1].watched_accuracy > 0.9
 
 
 @pytest.mark.parametrize("batch_size", [16, 20])
@@ -133,7 +133,7 @@ def test_every_step_of_a_training_has_its_rate(
 def test_a_cycle_trains_too(spec: NetworkParams, schedule: str) -> None:
     changes = {"schedule": schedule, "epochs": 15, "learning_rate": 0.05, "dropout": 0.1}
     _, history = train(spec.model_copy(update=changes))
-    assert history[-1].test_accuracy > 0.9
+    assert history[-1].watched_accuracy > 0.9
     assert history[-1].train_loss < history[0].train_loss
 
 
@@ -383,7 +383,7 @@ def test_the_pose_that_is_learned_is_that_of_the_changed_image(
     assert learned == labels_of(spec, poses).tolist()
     # Which is not that of the image itself, where a head is known.
     rows = torch.cat([step.rows for step in drawn])
-    turned = rows[poses != toy_faces(COUNT).poses()[rows]].tolist()
+    turned = rows[poses != toy_faces(COUNT).kinds()[rows]].tolist()
     assert len(turned) > 4
     assert all(HEADS[row] is not None for row in turned)
 

@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from happymaps.datasets import Faces
+from happymaps.datasets import LabelledImages
 from happymaps.images.crop import Box
 from happymaps.networks import Network, build_network
-from happymaps.params import NetworkParams, TrainParams
+from happymaps.params import OBJECTS, NetworkParams, TrainParams
 from happymaps.training import Epoch, configure_torch, fit
 
 ROOT = Path(__file__).parents[1]
 
 
-def toy_faces(count: int, *, size: int = 32, seed: int = 0) -> Faces:
+def toy_faces(count: int, *, size: int = 32, seed: int = 0) -> LabelledImages:
     """Noise with one bright spot, whose corner tells the pose: a task that a tiny CNN can learn."""
     generator = np.random.default_rng(seed)
     images = generator.integers(0, 60, (count, 1, size, size), dtype=np.uint8)
@@ -33,7 +33,22 @@ def toy_faces(count: int, *, size: int = 32, seed: int = 0) -> Faces:
             "subject": [f"person{number % 4}" for number in range(count)],
         }
     )
-    return Faces(torch.from_numpy(images), truth)
+    return LabelledImages(torch.from_numpy(images), truth)
+
+
+def toy_objects(count: int, *, size: int = 32, seed: int = 0) -> LabelledImages:
+    """Dark noise with a bright spot whose colour and place tell which of the ten objects it is."""
+    generator = np.random.default_rng(seed)
+    images = generator.integers(0, 60, (count, 3, size, size), dtype=np.uint8)
+    kinds = np.arange(count) % len(OBJECTS)
+    half = size // 2
+    for image, kind in zip(images, kinds.tolist(), strict=True):
+        row, column = half * (kind // 5), half * (kind % 2)
+        colour = np.array([kind % 5 != 0, kind % 5 in (0, 1, 2), kind % 5 in (0, 2, 4)])
+        image[colour, row + 4 : row + 12, column + 4 : column + 12] = 230
+    names = [f"drawn/{number:04d}" for number in range(count)]
+    truth = pd.DataFrame({"image": names, "object": np.array(OBJECTS)[kinds]})
+    return LabelledImages(torch.from_numpy(images), truth)
 
 
 def answers_left(spec: NetworkParams, weight: torch.Tensor, threshold: float) -> Network:
@@ -52,7 +67,7 @@ def answers_left(spec: NetworkParams, weight: torch.Tensor, threshold: float) ->
 def train(
     spec: NetworkParams,
     *,
-    train_part: Faces | None = None,
+    train_part: LabelledImages | None = None,
     heads: list[Box | None] | None = None,
     batch_size: int = 16,
     seed: int = 0,
@@ -73,7 +88,7 @@ def train(
         network,
         toy_faces(96) if train_part is None else train_part,
         toy_faces(16, seed=1),
-        TrainParams(batch_size=batch_size),
+        TrainParams(batch_size=batch_size, precision="float32"),
         seed=seed,
         log=log,
         heads=heads,

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from happymaps.datasets import Faces
+from happymaps.datasets import LabelledImages
 from happymaps.images.crop import Box, ellipse
 from happymaps.params import POSES, AugmentParams
 
@@ -31,8 +31,8 @@ UNCHANGED = AugmentParams(
 )
 
 _STRAIGHT, _LEFT, _RIGHT, _UP = (POSES.index(pose) for pose in ("straight", "left", "right", "up"))
-_MIRRORED = np.arange(len(POSES))
-_MIRRORED[[_LEFT, _RIGHT]] = _RIGHT, _LEFT
+_MIRRORED_POSES = np.arange(len(POSES))
+_MIRRORED_POSES[[_LEFT, _RIGHT]] = _RIGHT, _LEFT
 
 # Of the largest angle: a head that is turned or raised by less has no clear pose.
 _LEAST_TURN = 0.55
@@ -48,7 +48,7 @@ class Augmenter:
     """Draws changed copies of images.
 
     Args:
-        faces: (N, C, H, W) images and their truth; all that is learned from, and nothing else.
+        images: (N, C, H, W), with their truth; all that is learned from, and nothing else.
         heads: where the head of each is, None where that is not known; None for nobody's.
         params: which changes, and how large.
         seed: of the backgrounds and of the noise. Which copies are drawn is up to each call.
@@ -56,16 +56,17 @@ class Augmenter:
 
     def __init__(
         self,
-        faces: Faces,
+        images: LabelledImages,
         heads: Sequence[Box | None] | None,
         params: AugmentParams,
         seed: int,
     ) -> None:
         self._params = params
         # (N, H, W, C), as OpenCV has them.
-        self._images = np.ascontiguousarray(faces.images.permute(0, 2, 3, 1).numpy())
-        self._poses = faces.poses().numpy()
-        self._heads = list(heads) if heads is not None else [None] * len(faces)
+        self._images = np.ascontiguousarray(images.images.permute(0, 2, 3, 1).numpy())
+        self._kinds = images.kinds().numpy()
+        self._mirrored = _MIRRORED_POSES if images.are_faces else np.arange(len(images.names))
+        self._heads = list(heads) if heads is not None else [None] * len(images)
         rng = np.random.default_rng(seed)
         shape = self._images.shape[1:]
         self._backgrounds = (
@@ -81,25 +82,25 @@ class Augmenter:
             rng: of the changes.
 
         Returns:
-            (n, C, H, W) uint8 images and (n,) int64 numbers of their poses.
+            (n, C, H, W) uint8 images and (n,) int64 numbers of their poses or objects.
         """
         changed = [self._changed(row, rng) for row in rows.tolist()]
         images = np.stack([image for image, _ in changed])
-        poses = torch.tensor([pose for _, pose in changed], dtype=torch.int64)
-        return torch.from_numpy(images).permute(0, 3, 1, 2), poses
+        kinds = torch.tensor([kind for _, kind in changed], dtype=torch.int64)
+        return torch.from_numpy(images).permute(0, 3, 1, 2), kinds
 
     def _changed(self, row: int, rng: np.random.Generator) -> tuple[Image, int]:
         params = self._params
-        image, pose, head = self._images[row], int(self._poses[row]), self._heads[row]
-        if head is not None and pose == _STRAIGHT:
-            image, pose = _perhaps_turned(image, head, params, rng)
+        image, kind, head = self._images[row], int(self._kinds[row]), self._heads[row]
+        if head is not None and kind == _STRAIGHT:
+            image, kind = _perhaps_turned(image, head, params, rng)
         if head is not None and rng.random() < params.background:
             background = self._backgrounds[rng.integers(len(self._backgrounds))]
             image = before(image, head, background)
         mirrored = params.mirror and rng.random() < 0.5
         if mirrored or params.shift or params.scale or params.rotation:
             image = _placed(image, mirrored, params, rng)
-        pose = int(_MIRRORED[pose]) if mirrored else pose
+        kind = int(self._mirrored[kind]) if mirrored else kind
         if params.blur:
             # Half of the images stay sharp.
             sigma = max(0.0, rng.uniform(-1, 1)) * params.blur * image.shape[0]
@@ -111,7 +112,7 @@ class Augmenter:
         if self._noise is not None:
             field = self._noise[rng.integers(_NOISES)]
             image = _to_bytes(image + field * (rng.uniform(0, params.noise) * 255))
-        return image, pose
+        return image, kind
 
 
 def _perhaps_turned(
@@ -207,6 +208,9 @@ def _placed(image: Image, mirrored: bool, params: AugmentParams, rng: np.random.
     matrix = matrix @ np.diag([-aspect if mirrored else aspect, 1])
     centre = np.array([width - 1, height - 1]) / 2
     shift = rng.uniform(-1, 1, 2) * params.shift * (width, height)
+    if not (params.scale or params.rotation):
+        # By whole pixels: between them an image is blurred, and small ones are of little else.
+        shift = np.rint(shift)
     border = int(rng.choice(_BORDERS))
     placed = cv2.warpAffine(
         image,
@@ -229,7 +233,7 @@ def _toned(image: Image, params: AugmentParams, rng: np.random.Generator) -> Ima
     """Change brightness, contrast about the mean, and gamma."""
     gamma, contrast = np.exp(rng.uniform(-1, 1, 2) * (params.gamma, params.contrast))
     shades = np.linspace(0, 1, 256) ** gamma
-    mean = cv2.mean(image)[0] / 255
+    mean = np.mean(cv2.mean(image)[: image.shape[2]]) / 255
     shades = mean + contrast * (shades - mean) + rng.uniform(-1, 1) * params.brightness
     return np.asarray(_to_bytes(255 * shades)[image])
 

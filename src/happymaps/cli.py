@@ -14,7 +14,8 @@ _MODELS = Path("data/models")
 _PREDICT_HELP = """\
 Class and confidence for pictures, folders and videos, as CSV on standard output.
 
-Type it in the project's folder. Every file goes through the pipeline's own preprocessing: a file
+Type it in the project's folder, or for the networks of CIFAR-10 in studies/cifar10, which see
+the centre square of a picture. Every file goes through the pipeline's own preprocessing: a file
 named by the grammar of the CMU Face Images is cropped as those were for the network's training,
 everything else as `crop.recordings` in params.yaml says. A network of `crop: face`, such as
 generalist, sees the largest face, or where none is found the centre square. `frame` (from 0) and
@@ -51,14 +52,14 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="happymaps",
-        description="Small face networks, trained reproducibly, tested on people they never met.",
+        description="Small networks, trained reproducibly, and shown for what they have learned.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     plain = argparse.RawDescriptionHelpFormatter
 
     predict = commands.add_parser(
         "predict",
-        help="say where the people in pictures and videos look",
+        help="say where the people in pictures and videos look, or what is to be seen",
         description=_PREDICT_HELP,
         formatter_class=plain,
     )
@@ -112,11 +113,11 @@ def _predict(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from happymaps.networks import load_network
-    from happymaps.params import Params
-    from happymaps.prediction import Picture, media_files, predict, read_pictures
+    from happymaps.params import load_study
+    from happymaps.prediction import Picture, media_files, predict, read_pictures, sees_colour
 
     saved = load_network(_network_file(arguments.network))
-    crop_params = Params.load().crop
+    crop_params = load_study().crop
     failures: list[InputError] = []
 
     def pictures() -> Iterator[Picture]:
@@ -128,7 +129,7 @@ def _predict(arguments: argparse.Namespace) -> None:
                 continue
             for file in files:
                 try:
-                    yield from read_pictures(file)
+                    yield from read_pictures(file, colour=sees_colour(saved))
                 except InputError as error:
                     failures.append(error)
 
@@ -156,14 +157,14 @@ def _explain(arguments: argparse.Namespace) -> None:
     from happymaps.explanation import describe, draw_explanations, explain, read_failures
     from happymaps.files import write_json
     from happymaps.networks import load_network
-    from happymaps.params import Params
-    from happymaps.prediction import preprocess, read_moment
+    from happymaps.params import load_study
+    from happymaps.prediction import preprocess, read_moment, sees_colour
     from happymaps.training import configure_torch
     from happymaps.understanding.attributions import with_controls
 
     file = _network_file(arguments.network)
     saved = load_network(file)
-    params = Params.load()
+    params = load_study()
     configure_torch(params.threads)
     # A file from elsewhere may carry the name of a network that it is not.
     is_of_the_project = file == _MODELS / f"{saved.name}.safetensors"
@@ -174,13 +175,13 @@ def _explain(arguments: argparse.Namespace) -> None:
     failures: list[InputError] = []
     for given in tqdm(arguments.paths, unit="picture", disable=None):
         try:
-            picture = read_moment(given)
+            picture = read_moment(given, colour=sees_colour(saved))
         except InputError as error:
             failures.append(error)
             continue
-        grey = preprocess(picture, saved, params.crop)
-        image = torch.from_numpy(np.array(grey)).view(1, 1, *grey.shape)
-        (explanation,) = explain(saved.network, image, params.attributions, params.seed)
+        pixels = np.array(preprocess(picture, saved, params.crop))
+        images = torch.from_numpy(pixels[None])
+        (explanation,) = explain(saved.network, images, params.attributions, params.seed)
         rows.append((given, explanation))
         about = {"path": str(picture.path), "frame": picture.frame, "time": picture.time}
         figures.append(about | describe(explanation, failed))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from happymaps.datasets import Faces, joined
+from happymaps.datasets import LabelledImages, joined
 from happymaps.errors import InputError
 from happymaps.images.crop import Box
 from happymaps.networks import build_network
@@ -25,7 +25,7 @@ from happymaps.training import configure_torch, fit, logits_of
 
 _one_at_a_time = threading.Lock()
 
-WithHeads = tuple[Faces, Sequence[Box | None]]
+WithHeads = tuple[LabelledImages, Sequence[Box | None]]
 
 
 @dataclass(frozen=True)

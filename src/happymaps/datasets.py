@@ -13,20 +13,21 @@ from torch import Tensor
 
 from happymaps.errors import InputError
 from happymaps.images.crop import Box
-from happymaps.labelling import read_truth
-from happymaps.params import POSES, NetworkParams, View
+from happymaps.labelling import read_objects, read_truth
+from happymaps.params import OBJECTS, POSES, NetworkParams, View
 
 # Images at once where nothing is learned: more are no faster, and fill the memory.
 BATCH = 64
 
 
 @dataclass(frozen=True)
-class Faces:
+class LabelledImages:
     """Images with their truth: row N of the table belongs to image N.
 
     Attributes:
-        images: (N, 1, H, W) uint8.
-        truth: columns `image, left, pose, subject`; `left` is 0 or 1.
+        images: (N, C, H, W) uint8.
+        truth: columns `image, left, pose, subject` for faces, where `left` is 0 or 1; or
+            `image, object`.
     """
 
     images: Tensor
@@ -54,26 +55,37 @@ class Faces:
         Whose image it is stays with the image.
         """
         order = np.random.default_rng(seed).permutation(len(self))
-        truth = self.truth.copy()
-        truth[["left", "pose"]] = truth[["left", "pose"]].to_numpy()[order]
-        return type(self)(self.images, truth.astype({"left": np.int64}))
+        shown = self.truth.columns.difference(["image", "subject"])
+        others = self.truth[shown].iloc[order].set_axis(self.truth.index)
+        return type(self)(self.images, self.truth.assign(**others))
 
-    def poses(self) -> Tensor:
-        """(N,) int64: numbers of the poses."""
-        numbers = [POSES.index(pose) for pose in self.truth["pose"]]
-        return torch.tensor(numbers, dtype=torch.int64)
+    @property
+    def are_faces(self) -> bool:
+        """Whether the truth is of poses, and not of objects."""
+        return "pose" in self.truth
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the poses, or of the objects."""
+        return POSES if self.are_faces else OBJECTS
+
+    def kinds(self) -> Tensor:
+        """(N,) int64: numbers of the poses, or of the objects, in `names`."""
+        shown = self.truth["pose" if self.are_faces else "object"]
+        numbers = pd.Index(self.names).get_indexer(pd.Index(shown))
+        return torch.from_numpy(numbers.astype(np.int64))
 
     def labels(self, spec: NetworkParams) -> Tensor:
         """(N,) int64: for each image the number of the class that a network should answer."""
-        return labels_of(spec, self.poses())
+        return labels_of(spec, self.kinds())
 
 
-def labels_of(spec: NetworkParams, poses: Tensor) -> Tensor:
-    """(N,) numbers of poses -> numbers of the classes that a network should answer."""
-    return poses if spec.target == "pose" else (poses == POSES.index("left")).long()
+def labels_of(spec: NetworkParams, kinds: Tensor) -> Tensor:
+    """(N,) numbers of poses or objects -> of the classes that a network should answer."""
+    return (kinds == POSES.index("left")).long() if spec.target == "left" else kinds
 
 
-def load_faces(folder: Path, view: View) -> Faces:
+def load_faces(folder: Path, view: View) -> LabelledImages:
     """Load the labelled images of a processed set; frames without truth are left out.
 
     Args:
@@ -84,54 +96,96 @@ def load_faces(folder: Path, view: View) -> Faces:
         InputError: when truth or images are missing, damaged, or not of the same number.
     """
     truth = read_truth(folder / "truth.csv")
-    file = folder / f"{view}.npy"
+    images = _read_images(folder / f"{view}.npy", (len(truth), None, None), "crop")
+    rows = np.flatnonzero(truth["pose"].notna())
+    labelled = truth.iloc[rows].reset_index(drop=True).astype({"left": np.int64})
+    return LabelledImages(torch.from_numpy(images[rows]).unsqueeze(1), labelled)
+
+
+def load_objects(folder: Path) -> LabelledImages:
+    """Load CIFAR-10.
+
+    Args:
+        folder: holds `truth.csv` with the columns `image,object,part`, and `plain.npy`,
+            (N, H, W, 3) uint8, row N for image N.
+
+    Raises:
+        InputError: when truth or images are missing, damaged, or not of the same number.
+    """
+    truth = read_objects(folder / "truth.csv")
+    images = _read_images(folder / "plain.npy", (len(truth), None, None, 3), "fetch_cifar10")
+    pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
+    return LabelledImages(pixels, truth.drop(columns="part"))
+
+
+def _read_images(file: Path, shape: tuple[int | None, ...], stage: str) -> NDArray[np.uint8]:
+    """An array of this shape (None: of any length) on the disk; `stage` writes it."""
+    again = f"run the {stage} stage again"
     try:
         images = np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
     except (OSError, EOFError, TypeError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read ({error}); run the crop stage again") from error
-    if images.ndim != 3 or images.dtype != np.uint8 or len(images) != len(truth):
+        raise InputError(f"{file}: cannot be read ({error}); {again}") from error
+    fits = images.ndim == len(shape) and all(
+        wanted in (None, found) for wanted, found in zip(shape, images.shape, strict=True)
+    )
+    if not fits or images.dtype != np.uint8:
+        count, _, _, *channels = shape
+        wanted = ", ".join([str(count), "H", "W", *map(str, channels)])
         raise InputError(
-            f"{file}: {images.shape} {images.dtype}, should be ({len(truth)}, H, W) uint8"
-            " to fit truth.csv; run the crop stage again"
+            f"{file}: {images.shape} {images.dtype}, should be ({wanted}) uint8"
+            f" to fit truth.csv; {again}"
         )
-    rows = np.flatnonzero(truth["pose"].notna())
-    labelled = truth.iloc[rows].reset_index(drop=True).astype({"left": np.int64})
-    return Faces(torch.from_numpy(images[rows]).unsqueeze(1), labelled)
+    return images
 
 
-def load_parts(folder: Path, split: Path, view: View) -> dict[str, Faces]:
+def load_parts(folder: Path, split: Path, view: View) -> dict[str, LabelledImages]:
     """The training part and the test part of a processed set, by name.
 
     Args:
         folder: of the set, as for `load_faces`.
         view: as for `load_faces`.
-        split: table `image,part`; every part is `train` or `test`.
+        split: as for `parts_of`; every part is `train` or `test`.
 
     Raises:
-        InputError: when the split does not name every labelled image, or leaves a part empty.
+        InputError: as `load_faces` and `parts_of`.
     """
-    faces = load_faces(folder, view)
+    return parts_of(load_faces(folder, view), split, ("train", "test"))
+
+
+def parts_of(
+    images: LabelledImages, split: Path, names: Sequence[str]
+) -> dict[str, LabelledImages]:
+    """The parts of a set with these names.
+
+    Args:
+        images: the set.
+        split: table `image,part`.
+        names: of the parts.
+
+    Raises:
+        InputError: when the split does not name every image, or leaves a part empty.
+    """
     table = pd.read_csv(split, dtype=str).set_index("image")["part"]
-    missing = set(faces.truth["image"]) - set(table.index)
+    missing = set(images.truth["image"]) - set(table.index)
     if missing:
         raise InputError(f"{split}: says nothing of {min(missing)}; run the split stage again")
-    part_of = faces.truth["image"].map(table)
-    parts = {part: faces.subset(part_of == part) for part in ("train", "test")}
-    for part, images in parts.items():
-        if len(images) == 0:
-            raise InputError(f"{split}: no image has the part {part!r}")
+    part_of = images.truth["image"].map(table)
+    parts = {name: images.subset(part_of == name) for name in names}
+    for name, part in parts.items():
+        if len(part) == 0:
+            raise InputError(f"{split}: no image has the part {name!r}")
     return parts
 
 
-def joined(sets: Sequence[Faces]) -> Faces:
+def joined(sets: Sequence[LabelledImages]) -> LabelledImages:
     """All images of some sets, one set after the other."""
     truth = pd.concat([faces.truth for faces in sets], ignore_index=True)
-    return Faces(torch.cat([faces.images for faces in sets]), truth)
+    return LabelledImages(torch.cat([faces.images for faces in sets]), truth)
 
 
 def load_with_heads(
     folder: Path, heads: Path, views: Sequence[View]
-) -> list[tuple[Faces, list[Box | None]]]:
+) -> list[tuple[LabelledImages, list[Box | None]]]:
     """A processed set in several views, each with the heads in its images.
 
     Args:
@@ -149,7 +203,7 @@ def load_with_heads(
 
 def load_training(
     folder: Path, split: Path, heads: Path, views: Sequence[View]
-) -> tuple[Faces, list[Box | None]]:
+) -> tuple[LabelledImages, list[Box | None]]:
     """The training part in all views that a network learns from, with the heads in its images.
 
     The arguments are those of `load_parts` and `load_with_heads`.
@@ -164,7 +218,7 @@ def load_training(
 
 def load_test_sets(
     processed: Path, split: Path, subjects: Sequence[str], view: View
-) -> dict[str, Faces]:
+) -> dict[str, LabelledImages]:
     """What a network is tested on: `cmu_test`, and each recorded person by name.
 
     Args:

@@ -7,39 +7,61 @@ import pandas as pd
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score, roc_curve
 from torch import Tensor
 
-from happymaps.datasets import Faces
+from happymaps.datasets import LabelledImages
 from happymaps.networks import apply_head
 from happymaps.params import NetworkParams
 from happymaps.training import loss_of
 
 
-def predictions(spec: NetworkParams, logits: Tensor, faces: Faces) -> pd.DataFrame:
+def predictions(spec: NetworkParams, logits: Tensor, images: LabelledImages) -> pd.DataFrame:
     """One row per image: truth and answer.
 
     Args:
         spec: the network's.
-        logits: (N, classes), what the network gave for `faces`, before its head.
-        faces: the N images.
+        logits: (N, classes), what the network gave for `images`, before its head.
+        images: the N images.
 
     Returns:
-        Columns `image,subject,pose,actual,predicted,confidence,left_score`: `actual` and
-        `predicted` are class names, `confidence` as in `answers`, `left_score` the output of the
-        decision layer's neuron for "left".
+        Columns `image,actual,predicted,confidence`: `actual` and `predicted` are class names,
+        `confidence` as in `answers`. For faces `subject,pose` stand behind `image`, and at the end
+        `left_score`, the output of the decision layer's neuron for "left".
     """
-    outputs = apply_head(spec, logits)
     names = np.array(spec.classes)
     predicted, confidence = answers(spec, logits)
-    return pd.DataFrame(
-        {
-            "image": faces.truth["image"].to_numpy(),
-            "subject": faces.truth["subject"].to_numpy(),
-            "pose": faces.truth["pose"].to_numpy(),
-            "actual": names[faces.labels(spec).numpy()],
-            "predicted": predicted,
-            "confidence": confidence,
-            "left_score": outputs[:, spec.classes.index("left")].double().numpy(),
-        }
-    )
+    known = ["image", "subject", "pose"] if images.are_faces else ["image"]
+    table = images.truth[known].reset_index(drop=True)
+    table["actual"] = names[images.labels(spec).numpy()]
+    table["predicted"] = predicted
+    table["confidence"] = confidence
+    if images.are_faces:
+        outputs = apply_head(spec, logits)
+        table["left_score"] = outputs[:, spec.classes.index("left")].double().numpy()
+    return table
+
+
+def object_scores(
+    spec: NetworkParams, logits: Tensor, images: LabelledImages, table: pd.DataFrame
+) -> dict[str, Any]:
+    """The figures of a test set of objects.
+
+    Args:
+        spec: the network's.
+        logits: (N, classes), what the network gave for `images`, before its head.
+        images: the N images.
+        table: their `predictions`.
+
+    Returns:
+        `images`, how many; `accuracy`, `loss`, and `by_class` the share of each class's images that
+        are recognised (its recall).
+    """
+    right = table["actual"] == table["predicted"]
+    by_class = right.groupby(table["actual"]).mean()
+    return {
+        "images": len(table),
+        "accuracy": float(right.mean()),
+        "loss": loss_of(spec, logits, images.labels(spec)).item(),
+        "by_class": {name: float(by_class[name]) for name in spec.classes if name in by_class},
+    }
 
 
 def answers(spec: NetworkParams, logits: Tensor) -> tuple[list[str], list[float]]:
@@ -54,7 +76,7 @@ def answers(spec: NetworkParams, logits: Tensor) -> tuple[list[str], list[float]
 
 
 def scores(
-    spec: NetworkParams, logits: Tensor, faces: Faces, table: pd.DataFrame
+    spec: NetworkParams, logits: Tensor, faces: LabelledImages, table: pd.DataFrame
 ) -> dict[str, Any]:
     """The figures of one test set.
 

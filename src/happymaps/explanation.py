@@ -13,7 +13,7 @@ from torch import Tensor
 
 from happymaps.datasets import to_input
 from happymaps.evaluation import answers
-from happymaps.figures import Row, draw_sheet, heat
+from happymaps.figures import Row, draw_sheet, heat, zoom_of
 from happymaps.networks import Network
 from happymaps.params import AttributionsParams
 from happymaps.training import logits_of
@@ -115,7 +115,9 @@ def draw_explanations(
     legend = f"red speaks for the answer, blue against it; {marked}"
     drawn = [_row(name, explanation, failures or {}) for name, explanation in rows]
     columns = max((len(row.images) for row in drawn), default=1)
-    draw_sheet(path, f"{title} ({legend})", drawn, columns)
+    sizes = [len(row.images[0]) for row in drawn if row.images]
+    zoom = zoom_of(max(sizes, default=1))
+    draw_sheet(path, f"{title} ({legend})", drawn, columns, zoom=zoom)
 
 
 def _row(title: str, explanation: Explanation | None, failures: Failures) -> Row:

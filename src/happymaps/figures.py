@@ -17,6 +17,7 @@ _DPI = 100
 _TITLE, _ROW_TITLE, _CAPTION, _GAP = 46, 30, 16, 8
 _LEAST_WIDTH = 10  # inches, of curves
 _TITLE_WIDTH = 11  # of a letter, at most on average
+_SHOWN = 128  # pixels of the screen that an image takes at least, whatever its own size
 
 
 @dataclass(frozen=True)
@@ -94,14 +95,23 @@ class Curve:
 
 
 def draw_curves(
-    path: Path, panels: Mapping[str, Sequence[Curve]], x: str, y: str, columns: int = 4
+    path: Path,
+    panels: Mapping[str, Sequence[Curve]],
+    x: str,
+    y: str,
+    columns: int = 4,
+    *,
+    share_y: bool = True,
 ) -> None:
-    """Draw panels of the same curves as one PNG; all panels share their axes, labelled `x`, `y`."""
+    """Draw panels of the same curves as one PNG; all panels share their axes, labelled `x`, `y`.
+
+    Without `share_y` each has a vertical axis of its own, which its title explains.
+    """
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     width = max(3 * columns, _LEAST_WIDTH)
     figure = Figure(figsize=(width, 0.8 * width / columns * rows), dpi=_DPI, layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=share_y, squeeze=False)
     for axes in grid.flat[len(panels) :]:
         axes.remove()
     for axes, (title, curves) in zip(grid.flat, panels.items(), strict=False):
@@ -156,8 +166,17 @@ def draw_heat_maps(
 
 def to_pixels(images: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
     """(K, C, H, W) in [0, 1], of 1 or 3 channels -> K images (H, W) or (H, W, 3) for a `Row`."""
-    pixels = (images * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
-    return [image[..., 0] if image.shape[2] == 1 else image for image in pixels]
+    return [as_picture(image) for image in (images * 255).round().astype(np.uint8)]
+
+
+def as_picture(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(C, H, W), of 1 or 3 channels -> (H, W) or (H, W, 3) for a `Row`."""
+    return image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+
+
+def zoom_of(size: int, shown: int = _SHOWN) -> int:
+    """Screen pixels per image pixel that bring an image of `size` to about `shown`, at least 1."""
+    return max(1, shown // size)
 
 
 # Of a map's values, what is drawn in full colour: one bright pixel must not hide all others.

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 
 from happymaps.errors import InputError
-from happymaps.params import POSES
+from happymaps.params import OBJECTS, POSES
 
 _COLUMNS = ["start", "end", "pose"]
 _TRUTH_COLUMNS = ["image", "left", "pose", "subject"]
+_OBJECT_COLUMNS = ["image", "object", "part"]
 
 
 def read_annotation(path: Path, end_of_video: float) -> pd.DataFrame:
@@ -114,4 +115,20 @@ def read_truth(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: cannot be read as a truth file ({error})") from error
     if list(truth.columns) != _TRUTH_COLUMNS:
         raise InputError(f"{path}: columns are {list(truth.columns)}, should be {_TRUTH_COLUMNS}")
+    return truth
+
+
+def read_objects(path: Path) -> pd.DataFrame:
+    """Read the truth of CIFAR-10: columns `image,object,part`, the part as published.
+
+    Raises:
+        InputError: naming the file when it is missing, has other columns or an unknown object.
+    """
+    try:
+        truth = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as a truth file ({error})") from error
+    if list(truth.columns) != _OBJECT_COLUMNS:
+        raise InputError(f"{path}: columns are {list(truth.columns)}, should be {_OBJECT_COLUMNS}")
+    _refuse(path, truth, ~truth["object"].isin(OBJECTS), f"object is none of {', '.join(OBJECTS)}")
     return truth

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from happymaps.errors import InputError
 from happymaps.files import replacing
-from happymaps.params import NetworkParams, TrainingCropParams
+from happymaps.params import ColourCropParams, NetworkParams, TrainingCropParams
 
 # safetensors writes several metadata keys in no fixed order: one key keeps the bytes the same.
 _METADATA_KEY = "happymaps"
@@ -27,6 +28,10 @@ _FLATTEST = 1 / 255
 _FAINT = 0.05
 # Along a side of an image, in each of which a mean is taken.
 _CELLS = 16
+
+_CROP: TypeAdapter[TrainingCropParams | ColourCropParams] = TypeAdapter(
+    TrainingCropParams | ColourCropParams
+)
 
 # Channels, up to which `_FewChannels` is the faster way.
 _FEW = 4
@@ -146,8 +151,8 @@ class Network(nn.Sequential):
     """A small CNN whose layers are named as the field's tutorials name them.
 
     `conv2d_1, max_pooling2d_1, conv2d_2, ..., flatten, dense_1, dropout, ..., dense_N` and, with a
-    softmax head, `softmax`; where images are normalized, `standardization` before all others. The
-    last dense layer is the decision layer.
+    softmax head, `softmax`; where images are normalized, `standardization` before all others, and
+    `pool_dropout_1, ...` behind the pools. The last dense layer is the decision layer.
     """
 
     def __init__(self, spec: NetworkParams, image_size: int, channels: int = 1) -> None:
@@ -160,6 +165,11 @@ class Network(nn.Sequential):
     def decision_layer(self) -> str:
         """Name of the last dense layer."""
         return f"dense_{len(self.spec.dense) + 1}"
+
+    @property
+    def last_convolution(self) -> str:
+        """Name of the layer whose maps are the coarsest."""
+        return f"conv2d_{sum(map(len, self.spec.blocks))}"
 
     def logits(self, images: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1] -> (N, classes), before the head."""
@@ -198,20 +208,21 @@ def _layers(spec: NetworkParams, image_size: int, channels: int) -> "OrderedDict
     if spec.normalize != "none":
         local = spec.normalize == "local"
         layers["standardization"] = LocalStandardization() if local else Standardization()
-    side = image_size
-    for number, filters in enumerate(spec.filters, start=1):
-        if number > 1:
-            layers[f"max_pooling2d_{number - 1}"] = nn.MaxPool2d(2)
+    side, padding = image_size, spec.kernel // 2 if spec.padding else 0
+    number = 0
+    for block_number, block in enumerate(spec.blocks, start=1):
+        for filters in block:
+            number += 1
+            stride = spec.stride if number == 1 else 1
+            layers[f"conv2d_{number}"] = Conv2D(channels, filters, spec.kernel, stride, padding)
+            channels, side = filters, (side + 2 * padding - spec.kernel) // stride + 1
+            _require_rest(side, f"conv2d_{number}", image_size)
+        if block_number < len(spec.blocks) or spec.last_pool:
+            layers[f"max_pooling2d_{block_number}"] = nn.MaxPool2d(2)
             side //= 2
-        stride = spec.stride if number == 1 else 1
-        padding = spec.kernel // 2 if spec.padding else 0
-        layers[f"conv2d_{number}"] = Conv2D(channels, filters, spec.kernel, stride, padding)
-        channels, side = filters, (side + 2 * padding - spec.kernel) // stride + 1
-        if side < 1:
-            raise InputError(
-                f"images of {image_size} pixels are too small for {len(spec.filters)} convolutions"
-                f" of {spec.kernel}x{spec.kernel}: nothing is left after conv2d_{number}"
-            )
+            _require_rest(side, f"max_pooling2d_{block_number}", image_size)
+            if spec.pool_dropout:
+                layers[f"pool_dropout_{block_number}"] = nn.Dropout(spec.pool_dropout)
     layers["flatten"] = nn.Flatten()
     inputs = channels * side * side
     for number, neurons in enumerate(spec.dense, start=1):
@@ -224,18 +235,27 @@ def _layers(spec: NetworkParams, image_size: int, channels: int) -> "OrderedDict
     return layers
 
 
-def build_network(spec: NetworkParams, image_size: int, *, seed: int) -> Network:
+def _require_rest(side: int, layer: str, image_size: int) -> None:
+    if side < 1:
+        raise InputError(
+            f"images of {image_size} pixels are too small for the network: nothing is left after"
+            f" {layer}"
+        )
+
+
+def build_network(spec: NetworkParams, image_size: int, channels: int = 1, *, seed: int) -> Network:
     """An untrained network: Glorot-uniform weights (Glorot and Bengio 2010) and zero biases.
 
     Args:
         spec: what it is built of.
-        image_size: side of the square grey images it takes, in pixels.
+        image_size: side of the square images it takes, in pixels.
+        channels: of the images; grey has one.
         seed: of the weights.
 
     Raises:
         InputError: when the images are too small for the convolutions.
     """
-    network = Network(spec, image_size)
+    network = Network(spec, image_size, channels)
     generator = torch.Generator().manual_seed(seed)
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -291,7 +311,7 @@ class SavedNetwork:
 
     name: str
     network: Network
-    crop: TrainingCropParams
+    crop: TrainingCropParams | ColourCropParams
 
 
 def save_network(saved: SavedNetwork, path: Path) -> None:
@@ -319,8 +339,8 @@ def load_network(path: Path) -> SavedNetwork:
             description: dict[str, Any] = json.loads((file.metadata() or {})[_METADATA_KEY])
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         spec = NetworkParams.model_validate(description["spec"])
-        crop = TrainingCropParams.model_validate(description["crop"])
-        network = Network(spec, crop.size)
+        crop = _CROP.validate_python(description["crop"])
+        network = Network(spec, crop.size, crop.channels)
         network.load_state_dict(weights)
         name = str(description["name"])
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:

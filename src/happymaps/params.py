@@ -12,8 +12,13 @@ from happymaps.errors import InputError
 
 Pose = Literal["straight", "left", "right", "up"]
 POSES: tuple[Pose, ...] = ("straight", "left", "right", "up")
+# Of CIFAR-10, in its own order.
+OBJECTS = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
 
 Positive = Annotated[int, Field(gt=0)]
+Block = Annotated[list[Positive], Field(min_length=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 CropMethod = Literal["stretch", "square", "face"]
@@ -34,6 +39,13 @@ class FacesParams(_Section):
     path: Path | None
     url: str
     manifest: Path
+
+
+class Cifar10SourceParams(_Section):
+    """Where CIFAR-10 comes from: a folder or archive of the user's own (`path`), or a `url`."""
+
+    path: Path | None
+    url: str
 
 
 class RecordingParams(_Section):
@@ -60,6 +72,22 @@ class ExtractParams(_Section):
     rate: Annotated[float, Field(gt=0)] | None
 
 
+class ColourCropParams(_Section):
+    """How pictures of any size become square coloured ones of `size` pixels: by their centre."""
+
+    size: Annotated[int, Field(ge=16)]
+    resample: Literal["lanczos", "area"]
+
+    @property
+    def channels(self) -> int:
+        """Of the images that a network sees."""
+        return 3
+
+    def of_training(self) -> Self:
+        """The part that a network's file remembers: all of it."""
+        return self
+
+
 class TrainingCropParams(_Section):
     """How the images were made that a network is trained on; its file remembers them."""
 
@@ -67,6 +95,11 @@ class TrainingCropParams(_Section):
     resample: Literal["lanczos", "area"]
     cmu_faces: CropMethod
     face_margin: Annotated[float, Field(ge=0)]
+
+    @property
+    def channels(self) -> int:
+        """Of the images that a network sees: grey has one."""
+        return 1
 
 
 class CropParams(TrainingCropParams):
@@ -95,10 +128,21 @@ class SplitParams(_Section):
         return self
 
 
+class ValidationParams(_Section):
+    """How many of the published training images are kept to watch a training."""
+
+    validation: Positive
+
+
 class TrainParams(_Section):
-    """What is the same in every network's training."""
+    """What is the same in every network's training.
+
+    With `precision` `mixed` the layers compute in bfloat16 (Micikevicius et al. 2017, "Mixed
+    precision training") where the device multiplies matrices of it, in float32 elsewhere.
+    """
 
     batch_size: Positive
+    precision: Literal["float32", "mixed"]
 
 
 class AugmentParams(_Section):
@@ -108,12 +152,13 @@ class AugmentParams(_Section):
     degrees by which straight heads are turned aside and raised; `background` is the share of images
     that get another background. These three need to know where the heads are.
 
-    `shift` is the largest way that an image is moved, `scale` by what part of its size it grows or
-    shrinks at most, `blur` the largest standard deviation, all in fractions of the image;
-    `rotation` is in degrees. `brightness` is the most that is added (images: 0 to 1), and `noise`
-    the largest standard deviation. `contrast` and `gamma` are the largest natural logarithms of the
-    factor and of the exponent. `light` is by what part one side is lit more than the middle, and
-    the other less, at most.
+    `shift` is the largest way that an image is moved (by whole pixels, if it is not scaled or
+    rotated as well), `scale` by what part of its size it grows or shrinks at most, `blur` the
+    largest standard deviation, all in fractions of the image; `rotation` is in degrees.
+    `brightness` is the most that is added (images: 0 to 1), and `noise` the largest standard
+    deviation. `contrast` and `gamma` are the largest natural logarithms of the factor and of the
+    exponent. `light` is by what part one side is lit more than the middle, and the other less, at
+    most.
     """
 
     mirror: bool
@@ -134,32 +179,39 @@ class AugmentParams(_Section):
 class NetworkParams(_Section):
     """One network: what it is built of, what it is asked, and how it learns.
 
-    `filters` has an entry per convolution (with a 2x2 max-pool between two of them), `dense` one
-    per dense layer before the decision layer. The first convolution looks at every `stride`-th
-    place; `padding` puts zeros around what each is given, so that it loses no edge. `normalize`
+    `filters` has an entry per block of convolutions: a number for a block of one, or a list. A 2x2
+    max-pool stands between two blocks and, with `last_pool`, behind the last. `dense` has one per
+    dense layer before the decision layer. The first convolution looks at every `stride`-th place;
+    `padding` puts zeros around what each is given, so that it loses no edge. `dropout` is before
+    the decision layer, `pool_dropout` behind every max-pool. `normalize`
     brings every image, or every place of it with what is around it, to mean 0 and variance 1 before
     the first layer. `batch_norm` does so for every layer's outputs over each batch while it learns
     (Ioffe and Szegedy 2015); what that comes to is left in the weights at the end. With `crop`
     `plain` it sees images cropped as `crop` in params.yaml says for their set, with `face` the
     faces in them.
 
+    `optimizer` `sgd` is stochastic gradient descent with `momentum`, `adam` takes the mean square
+    of the gradients into account as well (Kingma and Ba 2014; `momentum` is its first beta).
     `schedule` keeps the learning rate, or has it rise to `learning_rate` and fall again
     (Smith 2018, the 1cycle policy). `balanced` shows every class equally often.
     """
 
-    filters: Annotated[list[Positive], Field(min_length=1)]
+    filters: Annotated[list[Positive | Block], Field(min_length=1)]
     kernel: Positive
     stride: Positive
     padding: bool
+    last_pool: bool
+    pool_dropout: Annotated[float, Field(ge=0, lt=1)]
     dense: list[Positive]
     dropout: Annotated[float, Field(ge=0, lt=1)]
     head: Literal["softmax", "linear"]
     loss: Literal["cross_entropy", "mean_squared_error"]
-    target: Literal["left", "pose"]
+    target: Literal["left", "pose", "object"]
     normalize: Literal["none", "image", "local"]
     batch_norm: bool
     crop: View
     epochs: Positive
+    optimizer: Literal["sgd", "adam"]
     learning_rate: Annotated[float, Field(gt=0)]
     schedule: Literal["constant", "one_cycle"]
     momentum: Annotated[float, Field(ge=0, lt=1)]
@@ -181,7 +233,12 @@ class NetworkParams(_Section):
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the decision layer's neurons, in their order."""
-        return POSES if self.target == "pose" else ("not left", "left")
+        return {"left": ("not left", "left"), "pose": POSES, "object": OBJECTS}[self.target]
+
+    @property
+    def blocks(self) -> list[list[int]]:
+        """The filters of every convolution, block by block."""
+        return [[block] if isinstance(block, int) else block for block in self.filters]
 
 
 class TestParams(_Section):
@@ -281,21 +338,29 @@ class ExplainParams(_Section):
 
 
 class AuditParams(_Section):
-    """How explanations and decisions are tested.
+    """How explanations are tested.
 
-    Heads are looked for in at most `heads` training faces and frames of each recorded person.
-    `images` of the test part are explained, and half as many of the drawn cast of `people`; the
-    pixels are taken away and given back in `steps`, in squares of `cell` pixels. Of `randomised`
-    of them the explanations are drawn again from networks whose weights are random. Faces are moved
+    `images` of the test part are explained; the pixels are taken away and given back in `steps`, in
+    squares of `cell` pixels. Of `randomised` of them the explanations are drawn again from networks
+    whose weights are random.
+    """
+
+    images: Annotated[int, Field(ge=2)]
+    randomised: Positive
+    steps: Positive
+    cell: Positive
+
+
+class FaceAuditParams(AuditParams):
+    """How explanations and decisions about faces are tested.
+
+    Heads are looked for in at most `heads` training faces and frames of each recorded person. Of
+    the drawn cast of `people` half as many images are explained. Faces are moved
     by up to `reach` (a fraction of the image) to `offsets` places each way, at each of `scales`.
     `turn` is the angle in degrees of a clear turn of the recorded people.
     """
 
     heads: Positive
-    images: Annotated[int, Field(ge=2)]
-    randomised: Positive
-    steps: Positive
-    cell: Positive
     reach: Annotated[float, Field(gt=0, lt=1)]
     offsets: Annotated[int, Field(ge=3)]
     scales: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
@@ -335,23 +400,50 @@ class LeaksParams(_Section):
     runs: Annotated[int, Field(ge=2)]
 
 
-class Params(_Section):
-    """All of params.yaml."""
+class StudyParams(_Section):
+    """What the params.yaml of every study has."""
 
     seed: Annotated[int, Field(ge=0)]
     threads: Positive
-    faces: FacesParams
-    recordings: list[RecordingParams]
-    extract: ExtractParams
-    crop: CropParams
-    split: SplitParams
     train: TrainParams
     networks: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], NetworkParams]
     test: TestParams
     happymaps: HappymapsParams
     attributions: AttributionsParams
     explain: ExplainParams
-    audit: AuditParams
+
+    @classmethod
+    def load(cls, path: Path = Path("params.yaml")) -> Self:
+        """Read and check `path`.
+
+        Raises:
+            InputError: naming the file and every key that is missing, unknown or out of range.
+        """
+        try:
+            return cls.model_validate(_content(path))
+        except ValidationError as error:
+            raise InputError(f"{path}: {_reasons(error)}") from error
+
+    def network(self, name: str) -> NetworkParams:
+        """The params of one network.
+
+        Raises:
+            InputError: listing the networks there are.
+        """
+        if name not in self.networks:
+            raise InputError(f"no network {name!r} in params; there are {', '.join(self.networks)}")
+        return self.networks[name]
+
+
+class Params(StudyParams):
+    """All of params.yaml of the main pipeline: faces and recorded people."""
+
+    faces: FacesParams
+    recordings: list[RecordingParams]
+    extract: ExtractParams
+    crop: CropParams
+    split: SplitParams
+    audit: FaceAuditParams
     cross_validate: CrossValidateParams
     leaks: LeaksParams
     steps: list[StepParams]
@@ -365,37 +457,10 @@ class Params(_Section):
             raise ValueError(f"recordings: {min(taken)} is a name of the metrics' own")
         return self
 
-    @classmethod
-    def load(cls, path: Path = Path("params.yaml")) -> Self:
-        """Read and check `path`.
-
-        Raises:
-            InputError: naming the file and every key that is missing, unknown or out of range.
-        """
-        try:
-            content = yaml.safe_load(path.read_text())
-            return cls.model_validate(content)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-        except yaml.YAMLError as error:
-            raise InputError(f"{path}: not YAML ({error})") from error
-        except ValidationError as error:
-            raise InputError(f"{path}: {_reasons(error)}") from error
-
     @property
     def subjects(self) -> list[str]:
         """The recorded people, in their order."""
         return [recording.subject for recording in self.recordings]
-
-    def network(self, name: str) -> NetworkParams:
-        """The params of one network.
-
-        Raises:
-            InputError: listing the networks there are.
-        """
-        if name not in self.networks:
-            raise InputError(f"no network {name!r} in params; there are {', '.join(self.networks)}")
-        return self.networks[name]
 
     def step_by_step(self) -> dict[str, NetworkParams]:
         """`experiment0`, and what has become of it after each step.
@@ -414,6 +479,32 @@ class Params(_Section):
                 raise InputError(f"steps.{step.name}: {_reasons(error)}") from error
             found[step.name] = spec
         return found
+
+
+class Cifar10Params(StudyParams):
+    """All of params.yaml of the CIFAR-10 study."""
+
+    cifar10: Cifar10SourceParams
+    crop: ColourCropParams
+    split: ValidationParams
+    audit: AuditParams
+
+
+def load_study(path: Path = Path("params.yaml")) -> Params | Cifar10Params:
+    """Read and check the params of whichever study `path` belongs to; raises as `Params.load`."""
+    return Cifar10Params.load(path) if "cifar10" in _content(path) else Params.load(path)
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: top level: should be a mapping")
+    return content
 
 
 def _changed(spec: NetworkParams, changes: dict[str, Any]) -> NetworkParams:

@@ -14,11 +14,11 @@ from PIL import Image, UnidentifiedImageError
 from happymaps.datasets import BATCH
 from happymaps.errors import InputError
 from happymaps.evaluation import answers
-from happymaps.images.crop import crop, method_of
-from happymaps.images.decode import read_grey, to_grey
+from happymaps.images.crop import centre_square, crop, cut_out, method_of
+from happymaps.images.decode import read_picture, to_colour, to_grey
 from happymaps.images.video import stream_frames
 from happymaps.networks import SavedNetwork
-from happymaps.params import CropParams
+from happymaps.params import ColourCropParams, CropParams
 from happymaps.sources.face_names import parse_name
 from happymaps.training import logits_of
 
@@ -35,12 +35,15 @@ _LAST_FRAME = 1.0  # seconds that a video's last frame is granted
 
 
 class Picture(NamedTuple):
-    """A picture, or one frame of a video (`frame` from 0, `time` in seconds)."""
+    """A picture, or one frame of a video (`frame` from 0, `time` in seconds).
+
+    Its pixels are (H, W), or (H, W, 3) in colour.
+    """
 
     path: Path
     frame: int | None
     time: float | None
-    grey: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]
 
 
 class Answer(NamedTuple):
@@ -54,29 +57,38 @@ class Answer(NamedTuple):
 
 
 def predict(
-    saved: SavedNetwork, crop_params: CropParams, pictures: Iterator[Picture]
+    saved: SavedNetwork, crop_params: CropParams | ColourCropParams, pictures: Iterator[Picture]
 ) -> Iterator[Answer]:
     """Put pictures through the pipeline's preprocessing and the network, a batch at a time.
 
     Args:
         saved: the network, which remembers how the images it was trained on were made.
         crop_params: how recordings are cropped. A picture named by CMU's grammar is cropped as
-            the pipeline crops CMU faces, every other as it crops recordings.
-        pictures: of any size.
+            the pipeline crops CMU faces, every other as it crops recordings. A network of objects
+            sees the centre square.
+        pictures: of any size, in the colours of `sees_colour`.
+
+    Raises:
+        InputError: when the params are of a study of objects and the network knows faces.
     """
     # Cropped as they come: a batch of full-size photographs would fill the memory.
     cropped = (
-        picture._replace(grey=preprocess(picture, saved, crop_params)) for picture in pictures
+        picture._replace(pixels=preprocess(picture, saved, crop_params)) for picture in pictures
     )
     while batch := list(islice(cropped, BATCH)):
-        images = torch.from_numpy(np.stack([picture.grey for picture in batch])).unsqueeze(1)
+        images = torch.from_numpy(np.stack([picture.pixels for picture in batch]))
         names, confidences = answers(saved.network.spec, logits_of(saved.network, images))
         for picture, name, confidence in zip(batch, names, confidences, strict=True):
             yield Answer(picture.path, picture.frame, picture.time, name, confidence)
 
 
-def read_pictures(path: Path) -> Iterator[Picture]:
-    """The picture, or every frame of the video or animation, in one file.
+def sees_colour(saved: SavedNetwork) -> bool:
+    """Whether a network was trained on coloured images."""
+    return isinstance(saved.crop, ColourCropParams)
+
+
+def read_pictures(path: Path, *, colour: bool = False) -> Iterator[Picture]:
+    """The picture, or every frame of the video or animation, in one file; grey or in colour.
 
     Raises:
         InputError: when it is missing, damaged, or neither.
@@ -85,11 +97,12 @@ def read_pictures(path: Path) -> Iterator[Picture]:
         raise InputError(f"{path}: a folder; name a file in it")
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder")
+    convert = to_colour if colour else to_grey
     if _is_video(path):
         for frame, (time, pixels) in enumerate(stream_frames(path)):
-            yield Picture(path, frame, time, to_grey(Image.fromarray(pixels)))
+            yield Picture(path, frame, time, convert(Image.fromarray(pixels)))
     else:
-        yield Picture(path, None, None, read_grey(path))
+        yield Picture(path, None, None, read_picture(path, convert))
 
 
 def media_files(path: Path) -> list[Path]:
@@ -108,7 +121,7 @@ def media_files(path: Path) -> list[Path]:
     return found
 
 
-def read_moment(given: str) -> Picture:
+def read_moment(given: str, *, colour: bool = False) -> Picture:
     """A picture, or the frame that a video shows at a moment, as in `talk.mp4@12.5s`.
 
     Raises:
@@ -116,13 +129,13 @@ def read_moment(given: str) -> Picture:
     """
     moment = _MOMENT.fullmatch(given)
     if moment is None or Path(given).is_file():
-        picture, *more = islice(read_pictures(Path(given)), 2)
+        picture, *more = islice(read_pictures(Path(given), colour=colour), 2)
         if more:
             raise InputError(f"{given}: a video; name a moment of it, as in {given}@1.5s")
         return picture
     path, seconds = Path(moment["path"]), float(moment["seconds"])
     shown = None
-    for picture in read_pictures(path):
+    for picture in read_pictures(path, colour=colour):
         if picture.time is None:
             raise InputError(f"{path}: a picture, which has no moment {seconds:g} s")
         if picture.time > seconds:
@@ -134,12 +147,20 @@ def read_moment(given: str) -> Picture:
     return shown
 
 
-def preprocess(picture: Picture, saved: SavedNetwork, crop_params: CropParams) -> NDArray[np.uint8]:
-    """A picture as the network is to see it: (H, W) uint8; the arguments are `predict`'s."""
+def preprocess(
+    picture: Picture, saved: SavedNetwork, crop_params: CropParams | ColourCropParams
+) -> NDArray[np.uint8]:
+    """A picture as the network is to see it: (C, H, W) uint8; the arguments are `predict`'s."""
+    if isinstance(saved.crop, ColourCropParams):
+        height, width, _ = picture.pixels.shape
+        square = cut_out(picture.pixels, centre_square(width, height), saved.crop)
+        return square.transpose(2, 0, 1)
+    if isinstance(crop_params, ColourCropParams):
+        raise InputError(f"{saved.name} knows faces; ask it in the folder of their study")
     params = crop_params.model_copy(update=saved.crop.model_dump())
     is_cmu = parse_name(picture.path.name) is not None
     method = params.cmu_faces if is_cmu else params.recordings
-    return crop(picture.grey, method_of(saved.network.spec.crop, method), params).image
+    return crop(picture.pixels, method_of(saved.network.spec.crop, method), params).image[None]
 
 
 def _is_video(path: Path) -> bool:

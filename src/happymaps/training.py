@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from happymaps import augmentation, datasets, networks
 from happymaps.augmentation import UNCHANGED, Augmenter
-from happymaps.datasets import Faces, batches, labels_of, to_input
+from happymaps.datasets import LabelledImages, batches, labels_of, to_input
 from happymaps.errors import InputError
 from happymaps.files import replacing
 from happymaps.images.crop import Box
@@ -31,6 +31,9 @@ Logger = Callable[["Epoch"], None]
 # Of a one_cycle schedule: how long the rate rises, and from what part of the largest.
 _WARM_UP, _FIRST = 0.15, 0.04
 
+# Adam's second beta, as its authors have it.
+_SQUARES = 0.999
+
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
@@ -39,15 +42,31 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 class Epoch:
     """What one pass over the training images gave; accuracies are shares in [0, 1].
 
-    The training figures are means over the epoch while the weights moved, with dropout; the test
-    figures are taken at its end. The test part is only watched: it chooses nothing.
+    The training figures are means over the epoch while the weights moved, with dropout; the others
+    are taken at its end, on images that are only watched: they choose nothing.
     """
 
     number: int
     train_loss: float
     train_accuracy: float
-    test_loss: float
-    test_accuracy: float
+    watched_loss: float
+    watched_accuracy: float
+
+    def figures(self, watched: str) -> dict[str, dict[str, float]]:
+        """Loss and accuracy by part: `train`, and the watched one by its name."""
+        return {
+            "train": {"loss": self.train_loss, "accuracy": self.train_accuracy},
+            watched: {"loss": self.watched_loss, "accuracy": self.watched_accuracy},
+        }
+
+
+def named_figures(epoch: Epoch, watched: str) -> dict[str, float]:
+    """An epoch's figures as `train_loss, train_accuracy, <watched>_loss, <watched>_accuracy`."""
+    return {
+        f"{part}_{figure}": value
+        for part, figures in epoch.figures(watched).items()
+        for figure, value in figures.items()
+    }
 
 
 def configure_torch(threads: int) -> None:
@@ -97,8 +116,8 @@ def logits_of(network: Network, images: Tensor) -> Tensor:
 
 def fit(
     network: Network,
-    train: Faces,
-    test: Faces,
+    train: LabelledImages,
+    watched: LabelledImages,
     params: TrainParams,
     *,
     seed: int,
@@ -107,7 +126,7 @@ def fit(
     checkpoint: Path | None = None,
     progress: bool = True,
 ) -> None:
-    """Train `network` in place by stochastic gradient descent.
+    """Train `network` in place.
 
     Every epoch draws its order, its changes of the images and its dropout from (seed, epoch)
     alone, so a training that is killed and started again with the same `checkpoint` ends with the
@@ -116,7 +135,7 @@ def fit(
     Args:
         network: the untrained network; ends on the device it was trained on.
         train: images that move the weights.
-        test: images that are only watched.
+        watched: images that choose nothing; how they are answered is told after every epoch.
         params: what is the same for all networks; the rest is in the network's spec.
         seed: of the order of the images, of their changes and of dropout.
         log: called with each epoch's figures, also for the epochs that a checkpoint remembers.
@@ -129,21 +148,17 @@ def fit(
     """
     network.to(best_device())
     spec = network.spec
-    untrained = _fingerprint(network, train, test, heads, params, seed)
+    fingerprint = _fingerprint(network, train, watched, heads, params, seed)
     if spec.batch_norm:
         add_batch_norm(network)
-    labels, test_labels = train.labels(spec), test.labels(spec)
-    optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=spec.learning_rate,
-        momentum=spec.momentum,
-        weight_decay=spec.weight_decay,
-    )
-    state = _Checkpoint(checkpoint, untrained)
+    labels, watched_labels = train.labels(spec), watched.labels(spec)
+    optimizer = _optimizer(network)
+    state = _Checkpoint(checkpoint, fingerprint)
     history = state.restore(network, optimizer)
     for epoch in history:
         log(epoch)
     draw = _drawing(train, heads, spec, seed)
+    mixed = params.precision == "mixed" and multiplies_bfloat16(best_device())
     bar: tqdm[Any]
     total = spec.epochs * len(train)
     with tqdm(total=total, unit="image", desc="training", disable=not progress) as bar:
@@ -160,23 +175,24 @@ def fit(
                 bar,
                 progress=(number - 1) / spec.epochs,
                 step=params.batch_size / len(train) / spec.epochs,
+                mixed=mixed,
             )
             if not math.isfinite(loss):
                 raise InputError(
                     f"the loss is {loss} in epoch {number}: training diverged; lower learning_rate"
                     f" ({spec.learning_rate:g}) or momentum ({spec.momentum:g})"
                 )
-            test_logits = logits_of(network, test.images)
+            watched_logits = logits_of(network, watched.images)
             epoch = Epoch(
                 number,
                 loss,
                 accuracy,
-                loss_of(spec, test_logits, test_labels).item(),
-                _accuracy(test_logits, test_labels),
+                loss_of(spec, watched_logits, watched_labels).item(),
+                _accuracy(watched_logits, watched_labels),
             )
             bar.set_postfix_str(
                 f"epoch {number}/{spec.epochs}, loss {loss:.4f}, accuracy {accuracy:.4f},"
-                f" test accuracy {epoch.test_accuracy:.4f}"
+                f" watched accuracy {epoch.watched_accuracy:.4f}"
             )
             history.append(epoch)
             state.save(network, optimizer, history)
@@ -185,8 +201,32 @@ def fit(
     network.eval()
 
 
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a device has units that multiply matrices of bfloat16: else it is a detour."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
+def _optimizer(network: Network) -> torch.optim.Optimizer:
+    spec = network.spec
+    if spec.optimizer == "adam":
+        return torch.optim.Adam(
+            network.parameters(),
+            lr=spec.learning_rate,
+            betas=(spec.momentum, _SQUARES),
+            weight_decay=spec.weight_decay,
+        )
+    return torch.optim.SGD(
+        network.parameters(),
+        lr=spec.learning_rate,
+        momentum=spec.momentum,
+        weight_decay=spec.weight_decay,
+    )
+
+
 def _drawing(
-    train: Faces, heads: Sequence[Box | None] | None, spec: NetworkParams, seed: int
+    train: LabelledImages, heads: Sequence[Box | None] | None, spec: NetworkParams, seed: int
 ) -> Callable[[Tensor, np.random.Generator], tuple[Tensor, Tensor]]:
     """From numbers of images to the images, changed where the spec says so, and their labels."""
     if spec.augment == UNCHANGED:
@@ -195,8 +235,8 @@ def _drawing(
     augment = Augmenter(train, heads, spec.augment, seed)
 
     def changed(rows: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        images, poses = augment(rows, rng)
-        return images, labels_of(spec, poses)
+        images, kinds = augment(rows, rng)
+        return images, labels_of(spec, kinds)
 
     return changed
 
@@ -234,12 +274,13 @@ def _rate(spec: NetworkParams, progress: float) -> float:
 
 def _train_epoch(
     network: Network,
-    optimizer: torch.optim.SGD,
+    optimizer: torch.optim.Optimizer,
     drawn: Iterable[tuple[Tensor, Tensor]],
     bar: "tqdm[Any]",
     *,
     progress: float,
     step: float,
+    mixed: bool,
 ) -> tuple[float, float]:
     """One pass over batches of images and labels: mean loss and accuracy."""
     device = next(network.parameters()).device
@@ -249,7 +290,9 @@ def _train_epoch(
         for group in optimizer.param_groups:
             group["lr"] = _rate(network.spec, progress + number * step)
         wanted = labels.to(device)
-        logits = network.logits(to_input(images.to(device)))
+        inputs = to_input(images.to(device))
+        with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+            logits = network.logits(inputs).float()
         loss = loss_of(network.spec, logits, wanted)
         optimizer.zero_grad()
         loss.backward()
@@ -272,8 +315,8 @@ def _epoch_seed(seed: int, number: int) -> int:
 
 def _fingerprint(
     network: Network,
-    train: Faces,
-    test: Faces,
+    train: LabelledImages,
+    watched: LabelledImages,
     heads: Sequence[Box | None] | None,
     params: TrainParams,
     seed: int,
@@ -282,25 +325,32 @@ def _fingerprint(
     digest = hashlib.sha256()
     digest.update(network.spec.model_dump_json().encode())
     digest.update(params.model_dump_json().encode())
-    machine = f"{torch.get_num_threads()} {torch.__version__} {best_device().type}"
+    device = best_device()
+    machine = (
+        f"{torch.get_num_threads()} {torch.__version__} {device.type} {multiplies_bfloat16(device)}"
+    )
     digest.update(f"{seed} {machine} {heads}".encode())
     for code in (__file__, networks.__file__, datasets.__file__, augmentation.__file__):
         digest.update(Path(code).read_bytes())
-    for tensor in (*network.state_dict().values(), train.images, test.images):
+    for tensor in (*network.state_dict().values(), train.images, watched.images):
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    for faces in (train, test):
-        digest.update(faces.truth.to_csv().encode())
+    for part in (train, watched):
+        digest.update(part.truth.to_csv().encode())
     return digest.hexdigest()
 
 
+# Of the names of what an optimizer remembers of a parameter.
+_OPTIMIZER = "optimizer/"
+
+
 class _Checkpoint:
-    """The last finished epoch on disk: weights, momentum, batch norms and the figures so far."""
+    """The last finished epoch on disk: weights, batch norms, the optimizer's state, the figures."""
 
     def __init__(self, path: Path | None, fingerprint: str) -> None:
         self._path = path
         self._fingerprint = fingerprint
 
-    def restore(self, network: Network, optimizer: torch.optim.SGD) -> list[Epoch]:
+    def restore(self, network: Network, optimizer: torch.optim.Optimizer) -> list[Epoch]:
         """Load all of it; without a fitting file change nothing."""
         if self._path is None or not self._path.is_file():
             return []
@@ -314,15 +364,17 @@ class _Checkpoint:
             return []
         for name, parameter in network.named_parameters():
             parameter.data.copy_(tensors[name])
-            if f"momentum.{name}" in tensors:
-                # In the parameter's own layout: another one would add up in another order.
-                buffer = torch.empty_like(parameter).copy_(tensors[f"momentum.{name}"])
-                optimizer.state[parameter]["momentum_buffer"] = buffer
+            prefix = f"{_OPTIMIZER}{name}/"
+            for key, value in tensors.items():
+                if key.startswith(prefix):
+                    optimizer.state[parameter][key.removeprefix(prefix)] = _like(parameter, value)
         for name, buffer in network.named_buffers():
             buffer.copy_(tensors[name])
         return [Epoch(**epoch) for epoch in state["history"]]
 
-    def save(self, network: Network, optimizer: torch.optim.SGD, history: list[Epoch]) -> None:
+    def save(
+        self, network: Network, optimizer: torch.optim.Optimizer, history: list[Epoch]
+    ) -> None:
         if self._path is None:
             return
         tensors = dict(_named_state(network, optimizer))
@@ -331,11 +383,21 @@ class _Checkpoint:
             save_file(tensors, draft, {"happymaps": json.dumps(state)})
 
 
-def _named_state(network: Network, optimizer: torch.optim.SGD) -> Iterator[tuple[str, Tensor]]:
+def _like(parameter: Tensor, value: Tensor) -> Tensor:
+    """In the parameter's own layout, for another one would add up in another order.
+
+    What is one number for the whole parameter, Adam's count of steps, stays as it is.
+    """
+    return value if value.ndim == 0 else torch.empty_like(parameter).copy_(value)
+
+
+def _named_state(
+    network: Network, optimizer: torch.optim.Optimizer
+) -> Iterator[tuple[str, Tensor]]:
     for name, parameter in network.named_parameters():
         yield name, parameter.detach().cpu().contiguous()
-        momentum = optimizer.state[parameter].get("momentum_buffer")
-        if momentum is not None:
-            yield f"momentum.{name}", momentum.cpu().contiguous()
+        for key, value in optimizer.state[parameter].items():
+            if value is not None:
+                yield f"{_OPTIMIZER}{name}/{key}", value.cpu().contiguous()
     for name, buffer in network.named_buffers():
         yield name, buffer.cpu()

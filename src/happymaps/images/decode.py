@@ -1,5 +1,6 @@
-"""Pictures of any kind -> grey arrays."""
+"""Pictures of any kind -> arrays, grey or in colour."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,29 @@ from happymaps.errors import InputError
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:
-    """Decode a picture as a person sees it: upright, grey, (H, W) uint8.
+    """Decode a picture as a person sees it: upright, grey, (H, W) uint8; see `read_picture`."""
+    return read_picture(path, to_grey)
+
+
+def read_picture(
+    path: Path, convert: Callable[[Image.Image], NDArray[np.uint8]]
+) -> NDArray[np.uint8]:
+    """Decode a picture as a person sees it.
 
     A PGM's values are stretched from 0..maxval to 0..255, as its format defines them: an image
     with maxval 130 is not darker than its twin with 255. 16 bits become 8, EXIF rotation is
     applied, and what is transparent shows white paper behind.
+
+    Args:
+        path: of the file.
+        convert: `to_grey` or `to_colour`.
 
     Raises:
         InputError: when the file is missing, damaged or no picture.
     """
     try:
         with Image.open(path) as image:
-            return to_grey(image)
+            return convert(image)
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: too many pixels ({error})") from error
     except Exception as error:  # damaged bytes make the decoders raise errors of every kind
@@ -35,14 +47,25 @@ def to_grey(image: Image.Image) -> NDArray[np.uint8]:
     Raises:
         ValueError: for floating-point pictures, and whatever Pillow raises for damaged ones.
     """
+    return np.asarray(_upright(image).convert("L"))
+
+
+def to_colour(image: Image.Image) -> NDArray[np.uint8]:
+    """As `to_grey`, but (H, W, 3): red, green and blue."""
+    return np.asarray(_upright(image).convert("RGB"))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF says, of 8 bits a channel, on white paper where it is transparent."""
     upright = ImageOps.exif_transpose(image)
     if upright.mode == "F":
         raise ValueError("a picture of floating-point numbers, which do not say what is white")
     if upright.mode.startswith("I"):
         deep = np.asarray(upright, dtype=np.int64)
-        return np.clip((deep * 255 + 32767) // 65535, 0, 255).astype(np.uint8)
+        shades = np.clip((deep * 255 + 32767) // 65535, 0, 255).astype(np.uint8)
+        return Image.fromarray(shades)
     if upright.has_transparency_data:
         upright = upright.convert("RGBA")
         paper = Image.new("RGBA", upright.size, "white")
         upright = Image.alpha_composite(paper, upright)
-    return np.asarray(upright.convert("L"))
+    return upright

@@ -12,25 +12,24 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from happymaps.datasets import Faces, load_faces, load_parts, read_heads, to_input
+from happymaps.datasets import LabelledImages, load_faces, read_heads, to_input
 from happymaps.errors import exit_on_error
 from happymaps.explanation import Failures, failures_of, marked
 from happymaps.figures import Curve, Row, draw_curves, draw_heat_maps, draw_sheet, heat
 from happymaps.files import replacing_folder, write_json
 from happymaps.images.crop import Box
 from happymaps.networks import Network, load_network
-from happymaps.params import Params, View
+from happymaps.params import Params, View, load_study
 from happymaps.stages.layout import (
     CAST,
-    HEADS,
     METRICS,
     MODELS,
     PLOTS,
     PROCESSED,
     RECORDED_HEADS,
-    SPLIT,
     TURNED,
 )
+from happymaps.stages.sets import Study, heads_in, parts
 from happymaps.training import best_device, configure_torch, logits_of
 from happymaps.understanding.attributions import CONTROLS, attribute, with_controls
 from happymaps.understanding.diagnosis import LEFT_YAW, describe, diagnose, turn_curve, turn_row
@@ -47,76 +46,95 @@ _SHOWN = 5  # images of the cast on their sheet
 
 
 def main() -> None:
-    """Write metrics/audit/<network>.json, and curves and maps of what was tested."""
+    """Write metrics/audit/<network>.json, and curves and maps of what was tested.
+
+    Of every study the explanations are tested; of faces also whether they name the head, and what
+    else the decisions rest on.
+    """
     name = sys.argv[1]
-    params = Params.load()
+    params = load_study()
     configure_torch(params.threads)
     network = load_network(MODELS / f"{name}.safetensors").network.to(best_device())
-    view = network.spec.crop
-    parts = load_parts(PROCESSED / "cmu_faces", SPLIT, view)
-    heads = read_heads(HEADS, "cmu_faces", view)
-    test_heads = [heads[image] for image in parts["test"].truth["image"]]
+    split = parts(params, network.spec)
     with replacing_folder(PLOTS / "audit" / name) as folder:
-        metrics = {
-            **_audit_explanations(name, network, parts["test"], test_heads, params, folder),
-            "background": head_or_background(
-                network, parts["test"], _masks(parts["test"], test_heads), params.seed
-            ),
-            "position": _audit_position(name, network, parts["test"], params, folder),
-            "mirror": mirror(network, parts["test"]),
-            "diagnosis": _diagnose(network, parts, heads, params),
-        }
+        metrics = (
+            _audit_faces(name, network, split, params, folder)
+            if isinstance(params, Params)
+            else _audit_explanations(network, split["test"], params, folder)[0]
+        )
     write_json(METRICS / "audit" / f"{name}.json", metrics)
 
 
 def _audit_explanations(
-    name: str,
-    network: Network,
-    test: Faces,
-    heads: Sequence[Box | None],
-    params: Params,
-    folder: Path,
-) -> dict[str, Any]:
-    """Faithfulness, sanity and focus of every method."""
+    network: Network, test: LabelledImages, params: Study, folder: Path
+) -> tuple[dict[str, Any], Tensor, Maps]:
+    """Faithfulness and sanity of every method; the explained rows of `test`, and their maps."""
     methods = with_controls(params.attributions.methods)
     rows, testable = _explained_rows(network, test, params)
     images, classes = _inputs_and_answers(network, test.images[rows])
-    cast, cast_masks = _load_cast(params, network.spec.crop)
-    cast_images, cast_classes = _inputs_and_answers(network, cast.images)
-    masks = _masks(test, heads)[rows]
     found: dict[str, Curves] = {}
-    figures: dict[str, dict[str, Any]] = {"sanity": {}, "focus": {}}
-    cast_maps: Maps = {}
+    maps: Maps = {}
+    sane: dict[str, Any] = {}
     few = slice(params.audit.randomised)
     for method in tqdm(methods, unit="method", desc="auditing explanations"):
         explain = partial(attribute, method, params=params.attributions, seed=params.seed)
-        maps = explain(network, images, classes)
+        maps[method] = explain(network, images, classes)
         found[method] = curves(
             network,
             images,
             classes,
-            maps,
+            maps[method],
             blur=params.attributions.blur,
             steps=params.audit.steps,
             cell=params.audit.cell,
             seed=params.seed,
         )
         explain_few = partial(explain, images=images[few], classes=classes[few])
-        figures["sanity"][method] = sanity(maps[few], explain_few, network, seed=params.seed)
-        cast_maps[method] = explain(network, cast_images, cast_classes)
-        figures["focus"][method] = {
-            "faces": focus(maps, masks),
-            "cast": focus(cast_maps[method], cast_masks),
-        }
-    figures["faithfulness"] = faithfulness(found, seed=params.seed) if testable else {}
+        sane[method] = sanity(maps[method][few], explain_few, network, seed=params.seed)
     _draw_faithfulness(folder / "faithfulness.png", found)
-    _draw_sanity(folder / "sanity.png", figures["sanity"])
-    failures = failures_of(figures, methods)
+    _draw_sanity(folder / "sanity.png", sane)
+    faithful = faithfulness(found, seed=params.seed) if testable else {}
+    return {"images": len(rows), "sanity": sane, "faithfulness": faithful}, rows, maps
+
+
+def _audit_faces(
+    name: str, network: Network, split: dict[str, LabelledImages], params: Params, folder: Path
+) -> dict[str, Any]:
+    test = split["test"]
+    heads = heads_in(params, network.spec)
+    masks = _masks(test, [heads[image] for image in test.truth["image"]])
+    explained, rows, maps = _audit_explanations(network, test, params, folder)
+    cast, cast_masks = _load_cast(params, network.spec.crop)
+    cast_maps = _maps_of_cast(network, cast, params)
+    failures = failures_of(explained, list(maps))
     _draw_cast(folder / "cast.png", name, cast, cast_masks, cast_maps, failures)
-    return {"images": len(rows), **figures}
+    return {
+        **explained,
+        "focus": {
+            method: {
+                "faces": focus(maps[method], masks[rows]),
+                "cast": focus(cast_maps[method], cast_masks),
+            }
+            for method in maps
+        },
+        "background": head_or_background(network, test, masks, params.seed),
+        "position": _audit_position(name, network, test, params, folder),
+        "mirror": mirror(network, test),
+        "diagnosis": _diagnose(network, split, heads, params),
+    }
 
 
-def _explained_rows(network: Network, test: Faces, params: Params) -> tuple[Tensor, bool]:
+def _maps_of_cast(network: Network, cast: LabelledImages, params: Params) -> Maps:
+    images, classes = _inputs_and_answers(network, cast.images)
+    return {
+        method: attribute(method, network, images, classes, params.attributions, seed=params.seed)
+        for method in tqdm(
+            with_controls(params.attributions.methods), unit="method", desc="explaining the cast"
+        )
+    }
+
+
+def _explained_rows(network: Network, test: LabelledImages, params: Study) -> tuple[Tensor, bool]:
     """A seeded choice among the images whose right answer their detail decides.
 
     Where there is none, faithfulness cannot be tested (False): then a choice among all images.
@@ -135,7 +153,7 @@ def _inputs_and_answers(network: Network, images: Tensor) -> tuple[Tensor, Tenso
     return to_input(images), logits_of(network, images).argmax(dim=1)
 
 
-def _load_cast(params: Params, view: View) -> tuple[Faces, Tensor]:
+def _load_cast(params: Params, view: View) -> tuple[LabelledImages, Tensor]:
     """A seeded choice of the drawn cast, and the exact masks (N, H, W) of their heads."""
     cast = load_faces(CAST, view)
     some = cast.some(params.audit.images // 2, params.seed)
@@ -144,7 +162,7 @@ def _load_cast(params: Params, view: View) -> tuple[Faces, Tensor]:
 
 
 def _audit_position(
-    name: str, network: Network, test: Faces, params: Params, folder: Path
+    name: str, network: Network, test: LabelledImages, params: Params, folder: Path
 ) -> dict[str, Any]:
     found = position(
         network,
@@ -160,7 +178,7 @@ def _audit_position(
 
 
 def _diagnose(
-    network: Network, parts: dict[str, Faces], heads: Heads, params: Params
+    network: Network, parts: dict[str, LabelledImages], heads: Heads, params: Params
 ) -> dict[str, Any]:
     """Per recorded person, what sets them apart and what each difference costs, costliest first."""
     view = network.spec.crop
@@ -187,13 +205,13 @@ def _diagnose(
     return tables
 
 
-def _described(faces: Faces, heads: Heads) -> pd.DataFrame:
+def _described(faces: LabelledImages, heads: Heads) -> pd.DataFrame:
     """How the heads of those faces look that were looked for."""
     some = faces.subset(faces.truth["image"].isin(heads))
     return describe(some, [heads[image] for image in some.truth["image"]])
 
 
-def _masks(faces: Faces, heads: Sequence[Box | None]) -> Tensor:
+def _masks(faces: LabelledImages, heads: Sequence[Box | None]) -> Tensor:
     return box_masks(heads, *faces.images.shape[2:])
 
 
@@ -243,7 +261,7 @@ def _draw_position(path: Path, name: str, found: Position) -> None:
 
 
 def _draw_cast(
-    path: Path, name: str, cast: Faces, masks: Tensor, maps: Maps, failures: Failures
+    path: Path, name: str, cast: LabelledImages, masks: Tensor, maps: Maps, failures: Failures
 ) -> None:
     """Some drawn heads with their masks and every method's map: nobody here exists."""
     rows = []

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
-from happymaps.datasets import Faces, load_parts, load_test_sets, to_input
+from happymaps.datasets import LabelledImages, load_parts, load_test_sets, to_input
 from happymaps.errors import exit_on_error
 from happymaps.figures import Row, draw_heat_maps, draw_sheet, to_pixels
 from happymaps.files import write_json
@@ -91,7 +91,7 @@ _PANELS = {
 }
 
 
-def _kinds(name: str, trained: Network, seed: int, sets: Mapping[str, Faces]) -> Kinds:
+def _kinds(name: str, trained: Network, seed: int, sets: Mapping[str, LabelledImages]) -> Kinds:
     maps = load_file(HAPPYMAPS / f"{name}.safetensors")
     return {
         "trained": _side(trained, "trained", maps, sets),
@@ -107,7 +107,9 @@ def _kinds(name: str, trained: Network, seed: int, sets: Mapping[str, Faces]) ->
     }
 
 
-def _side(network: Network, kind: str, maps: dict[str, Tensor], sets: Mapping[str, Faces]) -> Side:
+def _side(
+    network: Network, kind: str, maps: dict[str, Tensor], sets: Mapping[str, LabelledImages]
+) -> Side:
     network.to(best_device())
     left = network.spec.classes.index("left")
     return Side(
@@ -123,7 +125,7 @@ def _side(network: Network, kind: str, maps: dict[str, Tensor], sets: Mapping[st
 
 
 @torch.inference_mode()
-def _grams(network: Network, faces: Faces) -> dict[str, Any]:
+def _grams(network: Network, faces: LabelledImages) -> dict[str, Any]:
     wanted = neuron_layers(network)
     images = to_input(faces.images.to(best_device()))
     return {

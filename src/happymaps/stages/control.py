@@ -1,15 +1,14 @@
 """Train one network on shuffled labels: what the same network is when it has learned nothing."""
 
 import sys
-from dataclasses import asdict
 
-from happymaps.datasets import load_parts, load_training
 from happymaps.errors import exit_on_error
 from happymaps.files import write_json
 from happymaps.networks import SavedNetwork, build_network, save_network
 from happymaps.params import Params
-from happymaps.stages.layout import CHECKPOINTS, CONTROLS, HEADS, METRICS, PROCESSED, SPLIT
-from happymaps.training import Epoch, configure_torch, fit
+from happymaps.stages.layout import CHECKPOINTS, CONTROLS, METRICS
+from happymaps.stages.sets import learned_from, parts, watched_part
+from happymaps.training import Epoch, configure_torch, fit, named_figures
 
 
 def main() -> None:
@@ -18,15 +17,16 @@ def main() -> None:
     params = Params.load()
     configure_torch(params.threads)
     spec = params.network(name)
-    faces = PROCESSED / "cmu_faces"
-    train, heads = load_training(faces, SPLIT, HEADS, spec.views)
+    split = parts(params, spec)
+    train, heads = learned_from(params, spec, split)
+    watched = watched_part(split)
     network = build_network(spec, params.crop.size, seed=params.seed)
     checkpoint = CHECKPOINTS / f"control_{name}.safetensors"
     history: list[Epoch] = []
     fit(
         network,
         train.shuffled(params.seed),
-        load_parts(faces, SPLIT, spec.crop)["test"],
+        split[watched],
         params.train,
         seed=params.seed,
         log=history.append,
@@ -35,9 +35,7 @@ def main() -> None:
     )
     saved = SavedNetwork(name, network.cpu(), params.crop.of_training())
     save_network(saved, CONTROLS / f"{name}.safetensors")
-    figures = asdict(history[-1])
-    del figures["number"]
-    write_json(METRICS / "control" / f"{name}.json", figures)
+    write_json(METRICS / "control" / f"{name}.json", named_figures(history[-1], watched))
     checkpoint.unlink(missing_ok=True)
 
 

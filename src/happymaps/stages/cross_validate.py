@@ -16,7 +16,7 @@ from happymaps.calibration import (
     rescaled_by_others,
 )
 from happymaps.cross_validation import answer_everybody
-from happymaps.datasets import Faces, load_faces, load_with_heads
+from happymaps.datasets import LabelledImages, load_faces, load_with_heads
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import predictions, scores
 from happymaps.files import replacing, write_json
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _of_recordings(
-    spec: NetworkParams, answers: Sequence[Tensor], frames: Faces
+    spec: NetworkParams, answers: Sequence[Tensor], frames: LabelledImages
 ) -> dict[str, float]:
     """Means over the networks of the folds: none of them has seen anybody of the recordings."""
     each = [scores(spec, logits, frames, predictions(spec, logits, frames)) for logits in answers]

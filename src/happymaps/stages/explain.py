@@ -9,14 +9,14 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from happymaps.datasets import load_test_sets
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import predictions
 from happymaps.explanation import draw_explanations, explain, read_failures
 from happymaps.files import replacing_folder
 from happymaps.networks import load_network
-from happymaps.params import Params
-from happymaps.stages.layout import METRICS, MODELS, PLOTS, PROCESSED, SPLIT
+from happymaps.params import load_study
+from happymaps.stages.layout import METRICS, MODELS, PLOTS
+from happymaps.stages.sets import tests
 from happymaps.training import best_device, configure_torch, logits_of
 from happymaps.understanding.attributions import with_controls
 
@@ -24,12 +24,12 @@ from happymaps.understanding.attributions import with_controls
 def main() -> None:
     """Draw a sheet a test set: an image a row, with every method's map, and what failed marked."""
     name = sys.argv[1]
-    params = Params.load()
+    params = load_study()
     configure_torch(params.threads)
     network = load_network(MODELS / f"{name}.safetensors").network.to(best_device())
     methods = with_controls(params.attributions.methods)
     failures = read_failures(METRICS / "audit" / f"{name}.json", methods)
-    sets = load_test_sets(PROCESSED, SPLIT, params.subjects, network.spec.crop)
+    sets = tests(params, network.spec)
     with replacing_folder(PLOTS / "explain" / name) as folder:
         for set_name, faces in tqdm(sets.items(), unit="set", desc="explaining"):
             table = predictions(network.spec, logits_of(network, faces.images), faces)
@@ -48,14 +48,7 @@ def _choose(
     set_name: str, table: pd.DataFrame, examples: int, seed: int
 ) -> Iterator[tuple[str, int | None]]:
     """Titles and row numbers: a seeded choice of each kind, and the most confident errors."""
-    left, said_left = (table[column] == "left" for column in ("pose", "predicted"))
-    kinds = {
-        "true positive": left & said_left,
-        "true negative": ~left & ~said_left,
-        "false positive": ~left & said_left,
-        "false negative": left & ~said_left,
-    }
-    for kind, chosen in kinds.items():
+    for kind, chosen in _kinds(table).items():
         rows = np.flatnonzero(chosen)
         if len(rows) == 0:
             yield f"{kind}: none among {len(table)} images", None
@@ -64,14 +57,28 @@ def _choose(
         shown = np.sort(generator.permutation(rows)[:examples])
         for row in shown:
             yield _title(kind, table, row), int(row)
-        if kind.startswith("false"):
+        if kind.startswith(("false", "wrong")):
             surest = table["confidence"].iloc[rows].sort_values(ascending=False, kind="stable")
             for row in surest.index.drop(shown)[:examples]:
                 yield _title(f"{kind}, among the most confident", table, row), int(row)
 
 
+def _kinds(table: pd.DataFrame) -> "dict[str, pd.Series[bool]]":
+    if "pose" not in table:
+        right = table["actual"] == table["predicted"]
+        return {"right": right, "wrong": ~right}
+    left, said_left = (table[column] == "left" for column in ("pose", "predicted"))
+    return {
+        "true positive": left & said_left,
+        "true negative": ~left & ~said_left,
+        "false positive": ~left & said_left,
+        "false negative": left & ~said_left,
+    }
+
+
 def _title(kind: str, table: pd.DataFrame, row: int) -> str:
-    return f"{kind}: {table['image'][row]}, whose truth is {table['pose'][row]}"
+    truth = table["pose" if "pose" in table else "actual"][row]
+    return f"{kind}: {table['image'][row]}, whose truth is {truth}"
 
 
 if __name__ == "__main__":

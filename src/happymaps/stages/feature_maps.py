@@ -9,14 +9,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from happymaps.datasets import Faces, load_test_sets
+from happymaps.datasets import LabelledImages
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import predictions
-from happymaps.figures import Row, draw_sheet, to_pixels
+from happymaps.figures import Row, as_picture, draw_sheet, to_pixels, zoom_of
 from happymaps.files import replacing_folder
 from happymaps.networks import Network, load_network
-from happymaps.params import Params
-from happymaps.stages.layout import MODELS, PLOTS, PROCESSED, SPLIT
+from happymaps.params import load_study
+from happymaps.stages.layout import MODELS, PLOTS
+from happymaps.stages.sets import tests
 from happymaps.training import best_device, configure_torch, logits_of
 from happymaps.understanding.feature_maps import feature_maps, kernels
 
@@ -25,12 +26,12 @@ _KERNEL_ZOOM = 32
 
 
 def main() -> None:
-    """Write filters.png, and a sheet a test set: a correct left, a correct not-left, an error."""
+    """Write filters.png, and a sheet a test set: right answers and an error, layer by layer."""
     name = sys.argv[1]
-    params = Params.load()
+    params = load_study()
     configure_torch(params.threads)
     network = load_network(MODELS / f"{name}.safetensors").network.to(best_device())
-    sets = load_test_sets(PROCESSED, SPLIT, params.subjects, network.spec.crop)
+    sets = tests(params, network.spec)
     with replacing_folder(PLOTS / "feature_maps" / name) as folder:
         first = to_pixels(kernels(network))
         title = f"{name}: kernels of the first layer (grey is 0; one scale for all)"
@@ -48,11 +49,14 @@ def main() -> None:
                 f"{name}, {set_name}: what each layer hands on (white: the layer's largest output)",
                 rows,
                 _COLUMNS,
+                zoom=zoom_of(network.image_size),
             )
 
 
 def _kinds(table: pd.DataFrame) -> dict[str, "pd.Series[bool]"]:
     correct = table["actual"] == table["predicted"]
+    if "pose" not in table:
+        return {"correct": correct, "error": ~correct}
     left = table["pose"] == "left"
     return {"correct left": correct & left, "correct not left": correct & ~left, "error": ~correct}
 
@@ -62,7 +66,7 @@ def _example(
     set_name: str,
     kind: str,
     chosen: "pd.Series[bool]",
-    faces: Faces,
+    faces: LabelledImages,
     table: pd.DataFrame,
     seed: int,
 ) -> Iterator[Row]:
@@ -74,9 +78,11 @@ def _example(
     generator = np.random.default_rng([seed, zlib.crc32(f"{set_name} {kind}".encode())])
     number = int(generator.choice(candidates))
     about = table.iloc[number]
-    caption = f"{about['pose']}; {about['predicted']}: {about['confidence']:.2f}"
+    truth = about["pose" if faces.are_faces else "actual"]
+    caption = f"{truth}; {about['predicted']}: {about['confidence']:.2f}"
     image = faces.images[number]
-    yield Row(f"{kind} ({about['image']}: its truth; the answer)", [image[0].numpy()], [caption])
+    picture = as_picture(image.numpy())
+    yield Row(f"{kind} ({about['image']}: its truth; the answer)", [picture], [caption])
     for layer, maps in feature_maps(network, image).items():
         yield from _rows(layer, _enlarged(maps, network.image_size), [""] * len(maps))
 

@@ -12,21 +12,14 @@ from PIL import Image
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from happymaps.datasets import Faces, load_faces, load_parts
+from happymaps.datasets import LabelledImages
 from happymaps.errors import exit_on_error
-from happymaps.figures import Row, draw_sheet, to_pixels
+from happymaps.figures import Row, as_picture, draw_sheet, to_pixels, zoom_of
 from happymaps.files import replacing, replacing_folder, write_json
 from happymaps.networks import Network, build_network, load_network
-from happymaps.params import HappymapsParams, Params
-from happymaps.stages.layout import (
-    CONTROLS,
-    HAPPYMAPS,
-    METRICS,
-    MODELS,
-    PLOTS,
-    PROCESSED,
-    SPLIT,
-)
+from happymaps.params import HappymapsParams, load_study
+from happymaps.stages.layout import CONTROLS, HAPPYMAPS, METRICS, MODELS, PLOTS
+from happymaps.stages.sets import Study, parts, pooled_tests
 from happymaps.training import best_device, configure_torch
 from happymaps.understanding.activation_maximization import HappyMaps, happy_maps
 from happymaps.understanding.layers import activations, neuron_layers
@@ -35,29 +28,37 @@ from happymaps.understanding.pruning import prove
 from happymaps.understanding.similarity import mean_pairwise_correlation
 
 _COLUMNS = 16
-_THUMBNAIL = 2  # pixels of an image that become one
+_THUMBNAIL = 64  # pixels wide and high, whatever the images' own size
+_DECISION_COLUMNS, _DECISION_SIZE = 5, 384
 
 
 def main() -> None:
-    """Write maps as arrays, what is known of each neuron as a table, metrics, and sheets."""
+    """Write maps as arrays, what is known of each neuron as a table, metrics, and sheets.
+
+    Beside the network stand the untrained one and, where a control was trained, that one.
+    """
     name = sys.argv[1]
-    params = Params.load()
+    params = load_study()
     configure_torch(params.threads)
     device = best_device()
     trained = load_network(MODELS / f"{name}.safetensors").network.to(device)
-    control = load_network(CONTROLS / f"{name}.safetensors").network.to(device)
-    untrained = build_network(trained.spec, trained.image_size, seed=params.seed).to(device)
-    view = trained.spec.crop
-    parts = load_parts(PROCESSED / "cmu_faces", SPLIT, view)
-    train, settings = parts["train"], params.happymaps
+    channels, size, _ = trained.image_shape
+    untrained = build_network(trained.spec, size, channels, seed=params.seed).to(device)
+    networks = {"trained": trained, "untrained": untrained}
+    control = CONTROLS / f"{name}.safetensors"
+    if control.is_file():
+        networks["shuffled"] = load_network(control).network.to(device)
+    split = parts(params, trained.spec)
+    train, settings = split["train"], params.happymaps
 
     count = sum(neuron_layers(trained).values())
-    with tqdm(total=3 * count, unit="map", desc="happymaps") as bar:
-        maps = _maps_of(trained, settings, params.seed, bar)
-        untrained_maps = _maps_of(untrained, settings, params.seed, bar)
-        control_maps = _maps_of(control, settings, params.seed, bar)
-    sets = {"trained": maps, "untrained": untrained_maps, "shuffled": control_maps}
+    with tqdm(total=len(networks) * count, unit="map", desc="happymaps") as bar:
+        sets = {
+            kind: _maps_of(network, settings, params.seed, bar)
+            for kind, network in networks.items()
+        }
     _write_maps(HAPPYMAPS / f"{name}.safetensors", sets)
+    maps, untrained_maps = sets["trained"], sets["untrained"]
 
     real = activations(trained, train.images, settings.filters, settings.decision)
     verdicts = {
@@ -69,7 +70,7 @@ def main() -> None:
     with replacing(HAPPYMAPS / f"{name}.csv") as draft:
         table.to_csv(draft, index=False)
 
-    tests = {"cmu_test": parts["test"], "recordings": load_faces(PROCESSED / "recordings", view)}
+    tests = pooled_tests(params, trained.spec, split)
     metrics = {
         **{layer: layer_figures(rows) for layer, rows in table.groupby("layer", sort=False)},
         "decision": _decision_metrics(trained, untrained, maps, untrained_maps, params),
@@ -104,7 +105,7 @@ def _decision_metrics(
     untrained: Network,
     maps: dict[str, HappyMaps],
     untrained_maps: dict[str, HappyMaps],
-    params: Params,
+    params: Study,
 ) -> dict[str, float]:
     layer = trained.decision_layer
     return {
@@ -115,7 +116,7 @@ def _decision_metrics(
     }
 
 
-def _seed_stability(network: Network, first: HappyMaps, params: Params) -> float:
+def _seed_stability(network: Network, first: HappyMaps, params: Study) -> float:
     """Mean correlation of a decision map with itself from other seeds, over the classes."""
     seeds = range(params.seed + 1, params.seed + params.happymaps.seeds)
     layer = network.decision_layer
@@ -130,7 +131,7 @@ def _draw_sheets(
     network: Network,
     maps: dict[str, HappyMaps],
     table: pd.DataFrame,
-    train: Faces,
+    train: LabelledImages,
 ) -> None:
     """One sheet a layer with all its maps, and one with the images that each neuron likes best."""
     position = {image: row for row, image in enumerate(train.truth["image"])}
@@ -138,7 +139,8 @@ def _draw_sheets(
         for layer, neurons in table.groupby("layer", sort=False):
             pixels = to_pixels(maps[str(layer)].images.numpy())
             is_decision = layer == network.decision_layer
-            columns = len(pixels) if is_decision else _COLUMNS
+            columns = min(len(pixels), _DECISION_COLUMNS) if is_decision else _COLUMNS
+            size = network.image_size
             captions = [_caption(one) for one in _records(neurons)]
             rows = [
                 Row("", pixels[start : start + columns], captions[start : start + columns])
@@ -150,7 +152,7 @@ def _draw_sheets(
                 " (activation of the map / largest on a real image; flag)",
                 rows,
                 columns,
-                zoom=3 if is_decision else 1,
+                zoom=zoom_of(size, _DECISION_SIZE) if is_decision else zoom_of(size),
             )
             best = [
                 _liked_row(one, pixels[one["neuron"]], position, train)
@@ -162,6 +164,7 @@ def _draw_sheets(
                 f"{name}, {layer}: the map, and the training images that the neuron likes best",
                 best,
                 columns=1 + max((len(row.images) - 1 for row in best), default=0),
+                zoom=zoom_of(size, _THUMBNAIL),
             )
 
 
@@ -176,10 +179,13 @@ def _caption(neuron: dict[str, Any]) -> str:
 
 
 def _liked_row(
-    neuron: dict[str, Any], pixels: NDArray[np.uint8], position: dict[str, int], train: Faces
+    neuron: dict[str, Any],
+    pixels: NDArray[np.uint8],
+    position: dict[str, int],
+    train: LabelledImages,
 ) -> Row:
     images = neuron["examples"].split()
-    shown = [train.images[position[image], 0].numpy() for image in images]
+    shown = [as_picture(train.images[position[image]].numpy()) for image in images]
     captions = [f"{neuron['name'] or neuron['neuron']}: {neuron['activation']:.3g}"]
     return Row(
         "", [_thumbnail(one) for one in (pixels, *shown)], captions + neuron["liked"].split()
@@ -187,7 +193,7 @@ def _liked_row(
 
 
 def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.asarray(Image.fromarray(image).reduce(_THUMBNAIL))
+    return np.asarray(Image.fromarray(image).reduce(max(1, len(image) // _THUMBNAIL)))
 
 
 if __name__ == "__main__":

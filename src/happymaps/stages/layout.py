@@ -4,6 +4,7 @@ from pathlib import Path
 
 ANNOTATIONS = Path("data/annotations")
 RAW = Path("data/raw")
+CIFAR10 = RAW / "cifar10"
 INTERIM = Path("data/interim")
 PROCESSED = Path("data/processed")
 SPLIT = PROCESSED / "split.csv"

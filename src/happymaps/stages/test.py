@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from happymaps.datasets import Faces, load_test_sets
+from happymaps.datasets import LabelledImages, load_test_sets
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import left_roc, predictions, scores
 from happymaps.figures import Row, draw_sheet
@@ -54,7 +54,7 @@ def main() -> None:
 def _everybody(
     spec: NetworkParams,
     answered: dict[str, Tensor],
-    sets: dict[str, Faces],
+    sets: dict[str, LabelledImages],
     tables: dict[str, pd.DataFrame],
     subjects: list[str],
 ) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def _everybody(
     there = [subject for subject in subjects if len(sets[subject])]
     if not there:
         return {"images": 0}
-    faces = Faces(
+    faces = LabelledImages(
         torch.cat([sets[subject].images for subject in there]),
         pd.concat([sets[subject].truth for subject in there]),
     )
@@ -83,7 +83,12 @@ def _write_csv(table: pd.DataFrame, path: Path) -> None:
 
 
 def _examples(
-    set_name: str, error: str, said_left: bool, faces: Faces, table: pd.DataFrame, params: Params
+    set_name: str,
+    error: str,
+    said_left: bool,
+    faces: LabelledImages,
+    table: pd.DataFrame,
+    params: Params,
 ) -> Row:
     """A seeded choice among the images wrongly called "left" (or wrongly not)."""
     wrong = (table["predicted"] == "left") == said_left

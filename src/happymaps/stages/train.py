@@ -1,45 +1,44 @@
-"""Train one network on the training part of the faces."""
+"""Train one network on the training part."""
 
 import sys
-from dataclasses import asdict
 
 from dvclive import Live
 
-from happymaps.datasets import load_parts, load_training
 from happymaps.errors import exit_on_error
 from happymaps.files import write_json
 from happymaps.networks import SavedNetwork, build_network, parameter_count, save_network
-from happymaps.params import Params
-from happymaps.stages.layout import CHECKPOINTS, HEADS, METRICS, MODELS, PLOTS, PROCESSED, SPLIT
-from happymaps.training import Epoch, configure_torch, fit
+from happymaps.params import load_study
+from happymaps.stages.layout import CHECKPOINTS, METRICS, MODELS, PLOTS
+from happymaps.stages.sets import learned_from, parts, watched_part
+from happymaps.training import Epoch, configure_torch, fit, named_figures
 
 
 def main() -> None:
     """Write data/models/<network>.safetensors, its learning curves and its last figures."""
     name = sys.argv[1]
-    params = Params.load()
+    params = load_study()
     configure_torch(params.threads)
     spec = params.network(name)
-    faces = PROCESSED / "cmu_faces"
-    train, heads = load_training(faces, SPLIT, HEADS, spec.views)
-    test = load_parts(faces, SPLIT, spec.crop)["test"]
+    split = parts(params, spec)
+    train, heads = learned_from(params, spec, split)
+    watched = watched_part(split)
     checkpoint = CHECKPOINTS / f"{name}.safetensors"
-    network = build_network(spec, params.crop.size, seed=params.seed)
+    network = build_network(spec, params.crop.size, params.crop.channels, seed=params.seed)
     with Live(str(PLOTS / "train" / name), save_dvc_exp=False, dvcyaml=None) as live:
         history: list[Epoch] = []
 
         def log(epoch: Epoch) -> None:
             history.append(epoch)
             live.step = epoch.number
-            for part in ("train", "test"):
-                for figure in ("loss", "accuracy"):
-                    live.log_metric(f"{part}/{figure}", getattr(epoch, f"{part}_{figure}"))
+            for part, figures in epoch.figures(watched).items():
+                for figure, value in figures.items():
+                    live.log_metric(f"{part}/{figure}", value)
             live.make_summary()
 
         fit(
             network,
             train,
-            test,
+            split[watched],
             params.train,
             seed=params.seed,
             log=log,
@@ -48,11 +47,14 @@ def main() -> None:
         )
     saved = SavedNetwork(name, network.cpu(), params.crop.of_training())
     save_network(saved, MODELS / f"{name}.safetensors")
-    figures = asdict(history[-1])
-    epochs = figures.pop("number")
     write_json(
         METRICS / "train" / f"{name}.json",
-        {"images": len(train), "parameters": parameter_count(network), "epochs": epochs, **figures},
+        {
+            "images": len(train),
+            "parameters": parameter_count(network),
+            "epochs": len(history),
+            **named_figures(history[-1], watched),
+        },
     )
     checkpoint.unlink(missing_ok=True)
 

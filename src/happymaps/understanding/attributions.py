@@ -33,6 +33,7 @@ SIGNED: frozenset[str] = frozenset(
 )
 
 _GREY = 0.5
+_PLACES = 32  # of a patch along a side of the image, where more would take too long
 _ROUNDING = 1e-6
 # Standard deviations behind which the blur's weights are left out.
 _REACH = 4
@@ -279,7 +280,7 @@ def _grad_cam(
     from captum.attr import LayerGradCam
 
     model = _with_separate_relus(network)
-    last = model.get_submodule(_relu_of(f"conv2d_{len(network.spec.filters)}"))
+    last = model.get_submodule(_relu_of(network.last_convolution))
     coarse: Tensor = LayerGradCam(model, last).attribute(
         _leaf(images), target=classes, relu_attributions=True
     )
@@ -324,7 +325,8 @@ def _mean_drop(
     with torch.no_grad():
         score = class_scores(network, images)[0, wanted]
     # Where every place costs a whole image, no more places are tried than show the map's shape.
-    stride = params.stride if is_local(network) else max(params.stride, min(params.patch - 1, 4))
+    coarse = min(params.patch - 1, network.image_size // _PLACES)
+    stride = params.stride if is_local(network) else max(params.stride, coarse)
     drops = score - patch_scores(network, image, patch, stride)[:, :, wanted]
     height, width = image.shape[1:]
     return mean_of_windows(drops, (height, width), params.patch, stride).unsqueeze(0)

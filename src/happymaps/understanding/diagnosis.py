@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from happymaps.datasets import Faces
+from happymaps.datasets import LabelledImages
 from happymaps.evaluation import predictions, scores
 from happymaps.images.crop import Box
 from happymaps.networks import Network
@@ -34,7 +34,7 @@ _FLATTEST = 1 / 255  # least contrast that is divided by
 _LEAST_FOUND = 0.25
 
 
-def describe(faces: Faces, boxes: Sequence[Box | None]) -> pd.DataFrame:
+def describe(faces: LabelledImages, boxes: Sequence[Box | None]) -> pd.DataFrame:
     """Where each head is and how it is lit.
 
     Args:
@@ -83,7 +83,7 @@ def typical(table: pd.DataFrame, poses: Sequence[str]) -> "pd.Series[float]":
 
 def diagnose(
     network: Network,
-    faces: Faces,
+    faces: LabelledImages,
     boxes: Sequence[Box | None],
     training: pd.DataFrame,
     subject: pd.DataFrame,
@@ -135,7 +135,9 @@ def _well_found(table: pd.DataFrame) -> set[str]:
     return set(share.index[share >= _LEAST_FOUND])
 
 
-def _known(network: Network, faces: Faces, boxes: Sequence[Box | None]) -> tuple[Faces, list[Box]]:
+def _known(
+    network: Network, faces: LabelledImages, boxes: Sequence[Box | None]
+) -> tuple[LabelledImages, list[Box]]:
     """The faces that are found and answered rightly, and their boxes."""
     right = logits_of(network, faces.images).argmax(dim=1) == faces.labels(network.spec)
     chosen = [
@@ -147,7 +149,7 @@ def _known(network: Network, faces: Faces, boxes: Sequence[Box | None]) -> tuple
 
 def _cost(
     network: Network,
-    faces: Faces,
+    faces: LabelledImages,
     boxes: Sequence[Box],
     name: str,
     here: "pd.Series[float]",

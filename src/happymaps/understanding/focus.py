@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from happymaps.datasets import Faces
+from happymaps.datasets import LabelledImages
 from happymaps.evaluation import predictions, scores
 from happymaps.images.crop import Box, ellipse
 from happymaps.networks import Network
@@ -104,7 +104,7 @@ def replace_background(images: Tensor, masks: Tensor, seed: int) -> Tensor:
 
 
 def head_or_background(
-    network: Network, faces: Faces, masks: Tensor, seed: int
+    network: Network, faces: LabelledImages, masks: Tensor, seed: int
 ) -> dict[str, int | float]:
     """How right a network stays when only the head is left to it, or only the background.
 
@@ -123,7 +123,7 @@ def head_or_background(
     """
     seen = masks.flatten(1).any(dim=1)
     masked = masks[seen]
-    chosen = Faces(faces.images[seen], faces.truth[seen.numpy()])
+    chosen = LabelledImages(faces.images[seen], faces.truth[seen.numpy()])
     result: dict[str, int | float] = {"images": len(chosen), "without_head": int((~seen).sum())}
     if not len(chosen):
         return result

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from happymaps.datasets import Faces
+from happymaps.datasets import LabelledImages
 from happymaps.networks import Network, apply_head
 from happymaps.training import logits_of
 
@@ -96,7 +96,7 @@ def _mean(maps: Maps) -> float | None:
 
 def position(
     network: Network,
-    faces: Faces,
+    faces: LabelledImages,
     *,
     images: int,
     reach: float,
@@ -156,7 +156,7 @@ def _move_about(
     return held, score
 
 
-def mirror(network: Network, faces: Faces) -> dict[str, int | float | None]:
+def mirror(network: Network, faces: LabelledImages) -> dict[str, int | float | None]:
     """Whether a network knows the mirrored face, whose left is the other's right.
 
     Args:
@@ -174,7 +174,7 @@ def mirror(network: Network, faces: Faces) -> dict[str, int | float | None]:
     truth = faces.truth.copy()
     truth["pose"] = truth["pose"].replace(_MIRRORED)
     truth["left"] = (truth["pose"] == "left").astype(np.int64)
-    flipped = Faces(faces.images.flip(3), truth)
+    flipped = LabelledImages(faces.images.flip(3), truth)
     known = logits_of(network, faces.images).argmax(dim=1) == faces.labels(spec)
     answers = logits_of(network, flipped.images).argmax(dim=1)
     poses = faces.truth["pose"].to_numpy()

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pandas as pd
 from torch import Tensor, argsort, nn
 
-from happymaps.datasets import Faces
+from happymaps.datasets import LabelledImages
 from happymaps.networks import Network
 from happymaps.params import HappymapsParams
 from happymaps.understanding.activation_maximization import HappyMaps
@@ -86,7 +86,7 @@ def neuron_table(
     maps: dict[str, HappyMaps],
     real: dict[str, Tensor],
     verdicts: dict[str, list[Neuron]],
-    train: Faces,
+    train: LabelledImages,
     settings: HappymapsParams,
 ) -> pd.DataFrame:
     """Everything known of each neuron, one row for each.

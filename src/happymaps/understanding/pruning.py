@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from happymaps.datasets import Faces, batches
+from happymaps.datasets import LabelledImages, batches
 from happymaps.networks import Conv2D, Network
 from happymaps.training import logits_of
 from happymaps.understanding.layers import layer_outputs, neuron_layer, neuron_layers
@@ -121,8 +121,8 @@ def _random_neurons(removed: Removed, sizes: dict[str, int], seed: int) -> Remov
 def prove(
     network: Network,
     verdicts: dict[str, list[Neuron]],
-    train: Faces,
-    tests: dict[str, Faces],
+    train: LabelledImages,
+    tests: dict[str, LabelledImages],
     seed: int,
 ) -> dict[str, Any]:
     """What the network can do without the neurons that it is said not to need.
@@ -158,7 +158,7 @@ def prove(
     return {"inner_neurons": inner, "accuracy": _accuracies(network, tests), "without": steps}
 
 
-def _accuracies(network: Network, tests: dict[str, Faces]) -> dict[str, float]:
+def _accuracies(network: Network, tests: dict[str, LabelledImages]) -> dict[str, float]:
     return {
         name: float(
             (logits_of(network, faces.images).argmax(dim=1) == faces.labels(network.spec))

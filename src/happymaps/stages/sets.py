@@ -1,0 +1,62 @@
+"""What the networks of each study learn from, and what they are watched and tested on."""
+
+from happymaps.datasets import (
+    LabelledImages,
+    load_faces,
+    load_objects,
+    load_parts,
+    load_test_sets,
+    load_training,
+    parts_of,
+    read_heads,
+)
+from happymaps.images.crop import Box
+from happymaps.params import Cifar10Params, NetworkParams, Params
+from happymaps.stages.layout import CIFAR10, HEADS, PROCESSED, SPLIT
+
+Study = Params | Cifar10Params
+
+
+def parts(params: Study, spec: NetworkParams) -> dict[str, LabelledImages]:
+    """`train` and `test`, and where a study has one `validation`, as a network sees them."""
+    if isinstance(params, Cifar10Params):
+        return parts_of(load_objects(CIFAR10), SPLIT, ("train", "validation", "test"))
+    return load_parts(PROCESSED / "cmu_faces", SPLIT, spec.crop)
+
+
+def watched_part(of: dict[str, LabelledImages]) -> str:
+    """Name of the part that a training is watched on; the test part where there is no other."""
+    return "validation" if "validation" in of else "test"
+
+
+def learned_from(
+    params: Study, spec: NetworkParams, of: dict[str, LabelledImages]
+) -> tuple[LabelledImages, list[Box | None] | None]:
+    """The training part `of` the study in all views of a network, and the heads in faces."""
+    if isinstance(params, Cifar10Params):
+        return of["train"], None
+    return load_training(PROCESSED / "cmu_faces", SPLIT, HEADS, spec.views)
+
+
+def heads_in(params: Study, spec: NetworkParams) -> dict[str, Box | None]:
+    """Of the images that heads were looked for in: of the faces, in a network's view."""
+    if isinstance(params, Cifar10Params):
+        return {}
+    return read_heads(HEADS, "cmu_faces", spec.crop)
+
+
+def tests(params: Study, spec: NetworkParams) -> dict[str, LabelledImages]:
+    """What a network is tested on: of faces the test part, and each recorded person."""
+    if isinstance(params, Cifar10Params):
+        return {"test": parts(params, spec)["test"]}
+    return load_test_sets(PROCESSED, SPLIT, params.subjects, spec.crop)
+
+
+def pooled_tests(
+    params: Study, spec: NetworkParams, of: dict[str, LabelledImages]
+) -> dict[str, LabelledImages]:
+    """The same with all recorded people as one set; the test part is taken from `of`."""
+    if isinstance(params, Cifar10Params):
+        return {"test": of["test"]}
+    recordings = load_faces(PROCESSED / "recordings", spec.crop)
+    return {"cmu_test": of["test"], "recordings": recordings}

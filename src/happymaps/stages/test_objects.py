@@ -1,0 +1,70 @@
+"""Test one network on the test part of the objects."""
+
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from happymaps.datasets import LabelledImages
+from happymaps.errors import exit_on_error
+from happymaps.evaluation import object_scores, predictions
+from happymaps.figures import Row, as_picture, draw_sheet, zoom_of
+from happymaps.files import replacing, write_json
+from happymaps.networks import load_network
+from happymaps.params import Cifar10Params
+from happymaps.stages.layout import METRICS, MODELS, PLOTS, PREDICTIONS
+from happymaps.stages.sets import parts
+from happymaps.training import best_device, configure_torch, logits_of
+
+
+def main() -> None:
+    """Write metrics, predictions, the confusion by class, and sheets of random and wrong ones."""
+    name = sys.argv[1]
+    params = Cifar10Params.load()
+    configure_torch(params.threads)
+    network = load_network(MODELS / f"{name}.safetensors").network.to(best_device())
+    test = parts(params, network.spec)["test"]
+    logits = logits_of(network, test.images)
+    table = predictions(network.spec, logits, test)
+    metrics = {"test": object_scores(network.spec, logits, test, table)}
+    write_json(METRICS / "test" / f"{name}.json", metrics)
+    _write_csv(table, PREDICTIONS / f"{name}.csv")
+    plots = PLOTS / "test" / name
+    _write_csv(table[["actual", "predicted"]], plots / "confusion.csv")
+    right = table["actual"] == table["predicted"]
+    drawn = {"random": ("random test images", right | ~right), "wrong": ("wrong answers", ~right)}
+    for kind, (title, chosen) in drawn.items():
+        rows = _rows(kind, chosen, test, table, params)
+        heading = f"{name}: {title} (above each image: its truth; the answer and its confidence)"
+        zoom = zoom_of(network.image_size)
+        draw_sheet(plots / f"{kind}.png", heading, rows, params.test.examples, zoom=zoom)
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    with replacing(path) as draft:
+        table.to_csv(draft, index=False)
+
+
+def _rows(
+    kind: str,
+    chosen: "pd.Series[bool]",
+    test: LabelledImages,
+    table: pd.DataFrame,
+    params: Cifar10Params,
+) -> list[Row]:
+    """A row a class: a seeded choice among its chosen images."""
+    rows = []
+    for name, of_class in table[chosen].groupby("actual", sort=False):
+        generator = np.random.default_rng([params.seed, zlib.crc32(f"{kind} {name}".encode())])
+        shown = np.sort(generator.permutation(of_class.index)[: params.test.examples])
+        captions = [f"{table['predicted'][row]}: {table['confidence'][row]:.2f}" for row in shown]
+        images = [as_picture(test.images[row].numpy()) for row in shown]
+        title = f"{name}: {len(shown)} of {len(of_class)}, chosen at random"
+        rows.append(Row(title, images, captions))
+    return rows
+
+
+if __name__ == "__main__":
+    exit_on_error(main)
