@@ -9,17 +9,23 @@ from pathlib import Path
 import pytest
 import torch
 
-from happymaps.params import NetworkParams, Params
+from happymaps.params import Cifar10Params, NetworkParams, Params
 from projects import reproduced
 from toys import ROOT
 
-__all__ = ["address", "destination", "one_thread", "params", "reproduced", "spec"]
+__all__ = ["address", "destination", "objects", "one_thread", "params", "reproduced", "spec"]
 
 
 @pytest.fixture(scope="session")
 def params() -> Params:
     """The params that the project is committed with."""
     return Params.load(ROOT / "params.yaml")
+
+
+@pytest.fixture(scope="session")
+def objects() -> Cifar10Params:
+    """The params that the CIFAR-10 study is committed with."""
+    return Cifar10Params.load(ROOT / "studies/cifar10/params.yaml")
 
 
 @pytest.fixture

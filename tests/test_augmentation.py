@@ -14,6 +14,7 @@ from happymaps.augmentation import UNCHANGED, Augmenter, before, lit, turned
 from happymaps.datasets import LabelledImages
 from happymaps.images.crop import Box
 from happymaps.params import POSES, AugmentParams, Params
+from toys import toy_objects
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -318,6 +319,28 @@ def test_without_known_heads_there_are_no_turns_and_no_backgrounds(
     copies, poses = augment(rows, np.random.default_rng(0))
     assert torch.equal(copies, faces.images[rows])
     assert torch.equal(poses, faces.kinds()[rows])
+
+
+def test_objects_are_mirrored_and_stay_what_they_are() -> None:
+    given = toy_objects(20)
+    augment = Augmenter(given, None, only(mirror=True), seed=0)
+    rows = torch.arange(20).repeat(20)
+    copies, kinds = augment(rows, np.random.default_rng(0))
+    assert torch.equal(kinds, given.kinds()[rows])
+    flipped = (copies != given.images[rows]).flatten(1).any(dim=1)
+    assert torch.equal(copies[flipped], given.images[rows].flip(3)[flipped])
+    assert flipped.double().mean() == pytest.approx(0.5, abs=0.08)
+
+
+def test_contrast_of_a_coloured_image_changes_about_the_mean_of_all_its_colours() -> None:
+    given = toy_objects(1)
+    image = given.images.clone()
+    image[:] = torch.tensor([200, 100, 30]).view(1, 3, 1, 1)
+    coloured = LabelledImages(image, given.truth)
+    augment = Augmenter(coloured, None, only(contrast=0.5), seed=0)
+    copies, _ = augment(torch.zeros(50, dtype=torch.int64), np.random.default_rng(0))
+    assert copies[:, :, 0, 0].double().mean(dim=1).numpy() == pytest.approx(110, abs=1)
+    assert copies.float().std() > 5
 
 
 # --- where an image is put

@@ -6,10 +6,18 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from happymaps.datasets import load_faces, load_parts, load_test_sets, read_heads, to_input
+from happymaps.datasets import (
+    load_faces,
+    load_objects,
+    load_parts,
+    load_test_sets,
+    parts_of,
+    read_heads,
+    to_input,
+)
 from happymaps.errors import InputError
 from happymaps.images.crop import Box
-from happymaps.params import POSES, NetworkParams
+from happymaps.params import OBJECTS, POSES, NetworkParams
 from toys import toy_faces
 
 
@@ -116,6 +124,66 @@ def test_labels_are_the_numbers_of_the_networks_classes(spec: NetworkParams) -> 
         if target == "left":
             expected = ["left" if pose == "left" else "not left" for pose in expected]
         assert names == expected
+
+
+@pytest.fixture
+def objects_folder(tmp_path: Path) -> Path:
+    """Six pictures, each of one colour that tells its number."""
+    images = np.zeros((6, 8, 8, 3), np.uint8)
+    images[..., 0] = np.arange(6)[:, None, None]
+    images[..., 2] = 100
+    np.save(tmp_path / "plain.npy", images)
+    objects = ["cat", "dog", "cat", "ship", "frog", "airplane"]
+    parts = ["train"] * 4 + ["test"] * 2
+    truth = pd.DataFrame({"image": list("abcdef"), "object": objects, "part": parts})
+    truth.to_csv(tmp_path / "truth.csv", index=False)
+    return tmp_path
+
+
+def test_objects_are_loaded_in_colour_with_their_truth(
+    objects_folder: Path, spec: NetworkParams
+) -> None:
+    found = load_objects(objects_folder)
+    assert found.images.shape == (6, 3, 8, 8)
+    assert found.images[:, :, 0, 0].tolist() == [[number, 0, 100] for number in range(6)]
+    assert not found.are_faces
+    assert [OBJECTS[kind] for kind in found.kinds()] == found.truth["object"].tolist()
+    asked = spec.model_copy(update={"target": "object"})
+    assert torch.equal(found.labels(asked), found.kinds())
+    assert asked.classes == OBJECTS == found.names
+    shuffled = found.shuffled(seed=1)
+    assert sorted(shuffled.truth["object"]) == sorted(found.truth["object"])
+    assert shuffled.truth["object"].tolist() != found.truth["object"].tolist()
+    assert shuffled.truth["image"].tolist() == list("abcdef")
+
+
+def test_objects_are_parted_as_the_split_says(objects_folder: Path) -> None:
+    split = objects_folder / "split.csv"
+    split.write_text("image,part\na,validation\nb,train\nc,train\nd,train\ne,test\nf,test\n")
+    parts = parts_of(load_objects(objects_folder), split, ("train", "validation", "test"))
+    assert {name: part.truth["image"].tolist() for name, part in parts.items()} == {
+        "train": ["b", "c", "d"], "validation": ["a"], "test": ["e", "f"],
+    }  # fmt: skip
+    assert parts["test"].images[:, 0, 0, 0].tolist() == [4, 5]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: (f / "truth.csv").unlink(), r"truth\.csv: cannot be read"),
+        (lambda f: (f / "truth.csv").write_text("image,object\n"), "columns are"),
+        (
+            lambda f: (f / "truth.csv").write_text("image,object,part\na,tree,train\n"),
+            r"row 2 \(a,tree,train\): object is none of airplane",
+        ),
+        (lambda f: np.save(f / "plain.npy", bright(*range(6))), r"should be \(6, H, W, 3\) uint8"),
+        (lambda f: (f / "plain.npy").write_bytes(b""), "run the fetch_cifar10 stage again"),
+    ],
+)
+def test_spoilt_objects_are_named(objects_folder: Path, spoil: object, message: str) -> None:
+    spoil(objects_folder)  # type: ignore[operator]
+    with pytest.raises(InputError, match=message):
+        load_objects(objects_folder)
 
 
 def test_input_is_scaled_to_one() -> None:

@@ -7,11 +7,11 @@ import torch
 
 from happymaps import evaluation
 from happymaps.datasets import LabelledImages
-from happymaps.evaluation import answers, left_roc, predictions
+from happymaps.evaluation import answers, left_roc, object_scores, predictions
 from happymaps.networks import build_network
-from happymaps.params import NetworkParams
+from happymaps.params import OBJECTS, NetworkParams
 from happymaps.training import logits_of
-from toys import toy_faces
+from toys import toy_faces, toy_objects
 
 
 def faces_with(poses: list[str]) -> LabelledImages:
@@ -63,6 +63,24 @@ def test_four_poses_are_judged_as_four_and_as_left_or_not(spec: NetworkParams) -
     assert found["left_balanced_accuracy"] == pytest.approx((1 / 2 + 2 / 3) / 2)
     assert found["left_accuracy"] == 3 / 5  # "straight" for "up" is right about "not left"
     assert (found["false_positives"], found["false_negatives"]) == (1, 1)
+
+
+def test_objects_are_judged_class_by_class(spec: NetworkParams) -> None:
+    spec = spec.model_copy(update={"target": "object"})
+    given = toy_objects(12)  # each of the ten once, and the first two again
+    said = [*OBJECTS, "truck", "automobile"]
+    said[3] = "dog"
+    logits = logits_for(spec, said)
+    table = predictions(spec, logits, given)
+    assert list(table.columns) == ["image", "actual", "predicted", "confidence"]
+    found = object_scores(spec, logits, given, table)
+    assert found["images"] == 12
+    assert found["accuracy"] == pytest.approx(10 / 12)
+    expected = dict.fromkeys(OBJECTS, 1.0) | {"cat": 0.0, "airplane": 0.5}
+    assert found["by_class"] == expected
+    right = torch.tensor([4.0] + [0.0] * 9).softmax(0)
+    loss = -(10 * right[0].log() + 2 * right[1].log()) / 12
+    assert found["loss"] == pytest.approx(loss.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("target", ["left", "pose"])

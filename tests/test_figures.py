@@ -5,7 +5,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from happymaps.figures import Curve, Row, draw_curves, draw_heat_maps, draw_sheet, heat
+from happymaps.figures import (
+    Curve,
+    Row,
+    as_picture,
+    draw_curves,
+    draw_heat_maps,
+    draw_sheet,
+    heat,
+    zoom_of,
+)
 
 
 def rows(brightness: int) -> list[Row]:
@@ -197,6 +206,31 @@ def test_heat_is_red_where_positive_and_blue_where_negative_and_clear_at_zero(
     assert (blue[15:] > red[15:] + 20).all()
     assert (green[:5] < red[:5]).all()
     assert np.array_equal(drawn[5:15], pale(image)[5:15])
+
+
+def test_pictures_of_both_kinds_keep_their_pixels() -> None:
+    grey = np.arange(12, dtype=np.uint8).reshape(1, 3, 4)
+    assert np.array_equal(as_picture(grey), grey[0])
+    colour = np.arange(36, dtype=np.uint8).reshape(3, 3, 4)
+    assert as_picture(colour).shape == (3, 4, 3)
+    assert np.array_equal(as_picture(colour)[1, 2], colour[:, 1, 2])
+
+
+def test_small_images_are_enlarged_and_large_ones_are_not() -> None:
+    assert [zoom_of(size) for size in (16, 32, 100, 128, 300)] == [8, 4, 1, 1, 1]
+    assert zoom_of(32, 384) == 12
+
+
+def test_panels_may_have_axes_of_their_own(tmp_path: Path) -> None:
+    panels = {"a": [Curve("x", [0, 1], [0, 1])], "b": [Curve("x", [0, 1], [0, 1000])]}
+    drawn = {}
+    for share in (True, False):
+        draw_curves(tmp_path / "a.png", panels, x="x", y="y", share_y=share)
+        with Image.open(tmp_path / "a.png") as picture:
+            drawn[share] = np.asarray(picture.convert("L")).astype(int)
+    # On one axis the small curve is flat: its panel differs from the one that it has alone.
+    width = min(image.shape[1] for image in drawn.values()) // 2
+    assert np.abs(drawn[True][:, :width] - drawn[False][:, :width]).max() > 100
 
 
 def test_heat_knows_no_scale() -> None:

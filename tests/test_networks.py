@@ -17,7 +17,13 @@ from happymaps.networks import (
     parameter_count,
     save_network,
 )
-from happymaps.params import NetworkParams, Params, TrainingCropParams
+from happymaps.params import (
+    Cifar10Params,
+    ColourCropParams,
+    NetworkParams,
+    Params,
+    TrainingCropParams,
+)
 from toys import toy_faces
 
 
@@ -30,6 +36,51 @@ def test_experiment0_is_the_published_network(params: Params) -> None:
     # By hand: 3x3 filters and biases, 28x28x32 left for the first dense layer.
     convolutions = 16 * (9 + 1) + 32 * (16 * 9 + 1) + 32 * (32 * 9 + 1)
     assert parameter_count(network) == convolutions + 28 * 28 * 32 * 64 + 64 + 64 * 2 + 2
+
+
+def test_basic_and_improved_are_the_published_networks_of_objects(objects: Cifar10Params) -> None:
+    built = {
+        name: build_network(objects.networks[name], 32, 3, seed=0) for name in ("basic", "improved")
+    }
+    assert [name for name, _ in built["basic"].named_children()] == [
+        "conv2d_1", "conv2d_2", "max_pooling2d_1", "pool_dropout_1", "conv2d_3", "conv2d_4",
+        "max_pooling2d_2", "pool_dropout_2", "flatten", "dense_1", "dropout", "dense_2", "softmax",
+    ]  # fmt: skip
+    # By hand: unpadded, 5x5x64 are left for the dense layers.
+    convolutions = 32 * (27 + 1) + 32 * (32 * 9 + 1) + 64 * (32 * 9 + 1) + 64 * (64 * 9 + 1)
+    dense = (5 * 5 * 64 + 1) * 256 + (256 + 1) * 10
+    assert parameter_count(built["basic"]) == convolutions + dense
+    # Padded, 4x4x128 are left.
+    convolutions += 128 * (64 * 9 + 1) + 128 * (128 * 9 + 1)
+    dense = (4 * 4 * 128 + 1) * 512 + (512 + 1) * 256 + (256 + 1) * 10
+    assert parameter_count(built["improved"]) == convolutions + dense
+    augment = objects.networks["improved"].augment
+    assert (augment.scale, augment.shift, augment.mirror) == (0.1, 0.05, True)
+    for name in built:
+        spec = objects.networks[name]
+        assert (spec.optimizer, spec.dropout, spec.pool_dropout) == ("adam", 0.5, 0.25)
+        assert spec.epochs <= 50
+    assert objects.train.batch_size == 128
+
+
+def test_a_pool_may_leave_nothing_either(spec: NetworkParams) -> None:
+    changes = {"filters": [[4, 4]], "kernel": 3, "last_pool": True}
+    with pytest.raises(InputError, match="nothing is left after max_pooling2d_1"):
+        build_network(spec.model_copy(update=changes), 5, seed=0)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_file_remembers_the_colours(
+    tmp_path: Path, spec: NetworkParams, params: Params, channels: int
+) -> None:
+    grey = params.crop.model_copy(update={"size": 32}).of_training()
+    crop = grey if channels == 1 else ColourCropParams(size=32, resample="area")
+    network = build_network(spec, 32, channels, seed=0).eval()
+    save_network(SavedNetwork("tiny", network, crop), tmp_path / "a.safetensors")
+    loaded = load_network(tmp_path / "a.safetensors")
+    assert loaded.crop == crop
+    images = torch.rand(2, channels, 32, 32)
+    assert torch.equal(loaded.network(images), network(images))
 
 
 @pytest.mark.parametrize(

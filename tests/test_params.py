@@ -3,10 +3,11 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from happymaps.augmentation import UNCHANGED
 from happymaps.errors import InputError
-from happymaps.params import Params, StepParams
+from happymaps.params import Cifar10Params, NetworkParams, Params, StepParams, load_study
 from toys import ROOT
 
 
@@ -137,6 +138,29 @@ def test_every_step_stands_on_those_before(params: Params) -> None:
     assert found == {"experiment0": first, "step0": second, "step1": third}
     # Nothing of it is left in the network that it began with.
     assert params.step_by_step()["experiment0"] == first
+
+
+def test_a_folder_tells_which_study_it_is(tmp_path: Path, objects: Cifar10Params) -> None:
+    assert load_study(ROOT / "params.yaml") == Params.load(ROOT / "params.yaml")
+    assert load_study(ROOT / "studies/cifar10/params.yaml") == objects
+    for content in ("", "[1, 2]", "3"):
+        (tmp_path / "params.yaml").write_text(content)
+        with pytest.raises(InputError, match="top level: should be a mapping"):
+            load_study(tmp_path / "params.yaml")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_study(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("filters", [[], [[]], [[4, 0]], [4, [3, -1]], ["a"]])
+def test_blocks_have_filters(params: Params, filters: list[object]) -> None:
+    content = params.networks["experiment0"].model_dump() | {"filters": filters}
+    with pytest.raises(ValidationError, match="filters"):
+        NetworkParams.model_validate(content)
+
+
+def test_a_number_is_a_block_of_one(params: Params) -> None:
+    content = params.networks["experiment0"].model_dump() | {"filters": [4, [5, 6], 7]}
+    assert NetworkParams.model_validate(content).blocks == [[4], [5, 6], [7]]
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from happymaps import training
+from happymaps.datasets import to_input
 from happymaps.errors import InputError
 from happymaps.networks import build_network
 from happymaps.params import NetworkParams
-from happymaps.training import logits_of, loss_of
-from toys import ROOT, same_weights, toy_faces, train
+from happymaps.training import Epoch, logits_of, loss_of, named_figures
+from toys import ROOT, same_weights, toy_faces, toy_objects, train
 
 
 @pytest.fixture
@@ -37,6 +38,53 @@ def test_every_head_and_loss_learns_the_toy(
     assert history[-1].train_loss < history[0].train_loss
 
 
+def test_one_step_of_adam_by_hand(spec: NetworkParams) -> None:
+    """The first step is as long as the rate, whatever the gradient, in its direction."""
+    changes = {"optimizer": "adam", "learning_rate": 0.01, "epochs": 1, "dropout": 0.0}
+    spec = spec.model_copy(update=changes)
+    before = build_network(spec, 32, seed=0)
+    faces = toy_faces(16)
+    loss = loss_of(spec, before.logits(to_input(faces.images)), faces.labels(spec))
+    loss.backward()
+    after, _ = train(spec, train_part=faces, batch_size=16)
+    for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True):
+        clear = old.grad.abs() > 1e-5  # type: ignore[union-attr]
+        step = (new - old)[clear]
+        expected = -0.01 * old.grad[clear].sign()  # type: ignore[index]
+        torch.testing.assert_close(step, expected, atol=2e-5, rtol=2e-3, msg=name)
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_mixed_precision_rounds_where_the_device_multiplies_bfloat16(
+    spec: NetworkParams, supported: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "multiplies_bfloat16", lambda device: supported)
+    exact, history = train(spec)
+    mixed, rounded = train(spec, precision="mixed")
+    assert same_weights(exact, mixed) is not supported
+    assert rounded[-1].train_loss == pytest.approx(history[-1].train_loss, abs=0.05)
+    assert all(weights.dtype == torch.float32 for weights in mixed.parameters())
+
+
+def test_objects_in_colour_are_learned(spec: NetworkParams) -> None:
+    changes = {"target": "object", "optimizer": "adam", "learning_rate": 0.005, "epochs": 12}
+    network, history = train(
+        spec.model_copy(update=changes),
+        train_part=toy_objects(200),
+        watched=toy_objects(40, seed=1),
+    )
+    assert network.image_shape == (3, 32, 32)
+    assert history[-1].watched_accuracy > 0.9
+
+
+def test_figures_are_named_by_the_part_that_is_watched() -> None:
+    epoch = Epoch(3, 0.5, 0.8, 0.6, 0.7)
+    assert named_figures(epoch, "validation") == {
+        "train_loss": 0.5, "train_accuracy": 0.8, "validation_loss": 0.6,
+        "validation_accuracy": 0.7,
+    }  # fmt: skip
+
+
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(spec: NetworkParams) -> None:
     (first, one), (again, same), (other, _) = (train(spec, seed=seed) for seed in (0, 0, 1))
     assert same_weights(first, again)
@@ -52,12 +100,16 @@ def test_figures_are_those_of_the_network_at_the_epochs_end(spec: NetworkParams)
     assert history[-1].watched_accuracy == (logits.argmax(1) == labels).float().mean().item()
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize(
+    "changes",
+    [{"momentum": 0.0}, {"momentum": 0.9}, {"optimizer": "adam", "learning_rate": 0.003}],
+    ids=["plain", "momentum", "adam"],
+)
 @pytest.mark.parametrize("stop_after", [1, 3])
 def test_an_interrupted_training_ends_with_the_same_bytes(
-    tmp_path: Path, spec: NetworkParams, momentum: float, stop_after: int
+    tmp_path: Path, spec: NetworkParams, changes: dict[str, object], stop_after: int
 ) -> None:
-    spec = spec.model_copy(update={"momentum": momentum})
+    spec = spec.model_copy(update=changes)
     checkpoint = tmp_path / "state" / "a.safetensors"
     whole, history = train(spec)
     with pytest.raises(KeyboardInterrupt):

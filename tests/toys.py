@@ -1,6 +1,7 @@
 """Small faces drawn on the spot, for tests of several rooms."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -68,13 +69,15 @@ def train(
     spec: NetworkParams,
     *,
     train_part: LabelledImages | None = None,
+    watched: LabelledImages | None = None,
     heads: list[Box | None] | None = None,
     batch_size: int = 16,
     seed: int = 0,
+    precision: Literal["float32", "mixed"] = "float32",
     checkpoint: Path | None = None,
     stop_after: int | None = None,
 ) -> tuple[Network, list[Epoch]]:
-    """Train on toy faces; `stop_after` raises from the log, as a kill between epochs would."""
+    """Train, by default on toy faces; `stop_after` raises from the log, as a kill between epochs would."""
     history: list[Epoch] = []
 
     def log(epoch: Epoch) -> None:
@@ -83,12 +86,13 @@ def train(
             raise KeyboardInterrupt
 
     configure_torch(1)
-    network = build_network(spec, 32, seed=seed)
+    learned = toy_faces(96) if train_part is None else train_part
+    network = build_network(spec, 32, learned.images.shape[1], seed=seed)
     fit(
         network,
-        toy_faces(96) if train_part is None else train_part,
-        toy_faces(16, seed=1),
-        TrainParams(batch_size=batch_size, precision="float32"),
+        learned,
+        toy_faces(16, seed=1) if watched is None else watched,
+        TrainParams(batch_size=batch_size, precision=precision),
         seed=seed,
         log=log,
         heads=heads,

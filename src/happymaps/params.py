@@ -190,6 +190,8 @@ class NetworkParams(_Section):
     `plain` it sees images cropped as `crop` in params.yaml says for their set, with `face` the
     faces in them.
 
+    While it learns, `label_smoothing` of every label is spread evenly over all classes (Szegedy et
+    al. 2016, "Rethinking the Inception architecture for computer vision").
     `optimizer` `sgd` is stochastic gradient descent with `momentum`, `adam` takes the mean square
     of the gradients into account as well (Kingma and Ba 2014; `momentum` is its first beta).
     `schedule` keeps the learning rate, or has it rise to `learning_rate` and fall again
@@ -206,6 +208,7 @@ class NetworkParams(_Section):
     dropout: Annotated[float, Field(ge=0, lt=1)]
     head: Literal["softmax", "linear"]
     loss: Literal["cross_entropy", "mean_squared_error"]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     target: Literal["left", "pose", "object"]
     normalize: Literal["none", "image", "local"]
     batch_norm: bool
@@ -223,6 +226,8 @@ class NetworkParams(_Section):
     def _loss_fits_the_head(self) -> Self:
         if self.loss == "cross_entropy" and self.head != "softmax":
             raise ValueError("cross_entropy needs the softmax head")
+        if self.loss != "cross_entropy" and self.label_smoothing:
+            raise ValueError("label_smoothing needs cross_entropy")
         return self
 
     @property

@@ -95,10 +95,16 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def loss_of(spec: NetworkParams, logits: Tensor, labels: Tensor) -> Tensor:
-    """The mean loss of (N, classes) outputs before the head against (N,) class numbers."""
+def loss_of(
+    spec: NetworkParams, logits: Tensor, labels: Tensor, *, learning: bool = False
+) -> Tensor:
+    """The mean loss of (N, classes) outputs before the head against (N,) class numbers.
+
+    Labels are smoothed only while a network is learning from them.
+    """
     if spec.loss == "cross_entropy":
-        return nn.functional.cross_entropy(logits, labels)
+        smoothing = spec.label_smoothing if learning else 0.0
+        return nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
     outputs = apply_head(spec, logits)
     wanted = nn.functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
     return nn.functional.mse_loss(outputs, wanted)
@@ -293,7 +299,7 @@ def _train_epoch(
         inputs = to_input(images.to(device))
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             logits = network.logits(inputs).float()
-        loss = loss_of(network.spec, logits, wanted)
+        loss = loss_of(network.spec, logits, wanted, learning=True)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

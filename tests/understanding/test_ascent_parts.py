@@ -70,21 +70,22 @@ def test_waves_move_neighbours_together() -> None:
     assert abs(likeness["pixel"]) < 0.2
 
 
+@pytest.mark.parametrize(("stride", "padding"), [(1, 0), (1, 1), (2, 0), (2, 1), (3, 2)])
 @pytest.mark.parametrize(
     ("channels", "kernel", "height", "width"),
     [(1, 3, 8, 8), (4, 3, 7, 7), (3, 2, 6, 9), (5, 5, 5, 8), (2, 1, 3, 3)],
 )
 def test_own_filters_are_the_whole_layers_channels(
-    channels: int, kernel: int, height: int, width: int
+    channels: int, kernel: int, height: int, width: int, stride: int, padding: int
 ) -> None:
-    layer = Conv2D(channels, 4, kernel).double()
+    layer = Conv2D(channels, 4, kernel, stride, padding).double()
     for parameter in layer.parameters():
         nn.init.normal_(parameter, generator=seeded(0))
     neurons = torch.tensor([3, 0, 3, 1])
     shape = (len(neurons), channels, height, width)
     inputs = torch.randn(shape, generator=seeded(1), dtype=torch.float64, requires_grad=True)
     outputs = _own_filters(layer, neurons, inputs)
-    whole = nn.functional.conv2d(inputs, layer.weight, layer.bias)
+    whole = nn.functional.conv2d(inputs, layer.weight, layer.bias, stride, padding)
     expected = torch.stack([whole[image, neuron] for image, neuron in enumerate(neurons)])
     torch.testing.assert_close(outputs, expected.unsqueeze(1))
     shares = torch.randn(expected.shape, generator=seeded(2), dtype=torch.float64)

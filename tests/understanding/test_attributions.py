@@ -108,6 +108,21 @@ def test_four_classes_in_colour(
         assert not torch.allclose(maps, others)
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("padding", [False, True])
+def test_blocks_of_convolutions_with_pools_and_dropouts(
+    explain: AttributionsParams, spec: NetworkParams, method: str, padding: bool
+) -> None:
+    change = {"filters": [[4, 5], [6]], "last_pool": True, "pool_dropout": 0.5, "padding": padding}
+    network = with_random_weights(spec, channels=3, target="object", **change)
+    images = pictures(2, channels=3)
+    maps = attribute(method, network, images, classes(0, 9), explain, seed=0)
+    assert maps.isfinite().all()
+    assert maps.std(dim=(1, 2)).min() > 0
+    # Nothing is dropped by chance.
+    assert torch.equal(maps, attribute(method, network, images, classes(0, 9), explain, seed=0))
+
+
 @pytest.mark.parametrize("method", [method for method in METHODS if method != "grad_cam"])
 def test_the_pixels_that_decide_are_found_by_all_but_the_controls(
     explain: AttributionsParams, spec: NetworkParams, method: str

@@ -10,9 +10,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SIZE = 24
 
 
-def network_of(spec: NetworkParams, *, dense: list[int], channels: int = 1) -> Network:
+def network_of(
+    spec: NetworkParams, *, dense: list[int], channels: int = 1, **changes: object
+) -> Network:
     """With weights and biases of every sign, in evaluation mode."""
-    network = Network(spec.model_copy(update={"dense": dense}), SIZE, channels)
+    network = Network(spec.model_copy(update={"dense": dense} | changes), SIZE, channels)
     generator = torch.Generator().manual_seed(0)
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.3, generator=generator)
@@ -62,6 +64,16 @@ def test_every_layer_is_given_what_the_layers_before_it_compute(
         torch.testing.assert_close(network.inputs_of(name, images), inputs, msg=name)
         torch.testing.assert_close(network.before_relu(name, images), before, msg=name)
         assert torch.equal(images, kept), name
+
+
+def test_so_it_is_in_blocks_with_dropouts_between(spec: NetworkParams) -> None:
+    changes = {"filters": [[4, 5], [3, 6]], "last_pool": True, "pool_dropout": 0.5}
+    network = network_of(spec, dense=[8], channels=3, **changes)
+    assert network.last_convolution == "conv2d_4"
+    images = some_images(3)
+    for name, (inputs, before) in one_after_another(network, images).items():
+        torch.testing.assert_close(network.inputs_of(name, images), inputs, msg=name)
+        torch.testing.assert_close(network.before_relu(name, images), before, msg=name)
 
 
 def test_there_is_something_below_0_before_the_relu_and_nothing_in_the_next_inputs(

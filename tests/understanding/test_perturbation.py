@@ -47,6 +47,7 @@ def slowly(network: Network, image: Tensor, patch: Tensor, stride: int) -> Tenso
     return scores.view(len(starts), len(starts), -1)
 
 
+BLOCKS = {"filters": [[4, 5], [6]], "last_pool": True, "pool_dropout": 0.3}
 CASES = {
     "as trained": (32, 1, 5, 1, {}),
     "odd": (31, 1, 3, 1, {}),
@@ -66,6 +67,9 @@ CASES = {
     "larger than a cell": (37, 1, 9, 1, {}),
     "stride that does not divide": (35, 1, 6, 4, {}),
     "stride above the patch": (30, 1, 2, 7, {}),
+    "blocks": (36, 3, 4, 1, {"filters": [[4, 5], [6]]}),
+    "a pool behind the last": (37, 3, 4, 1, BLOCKS),
+    "odd before the last pool": (34, 3, 3, 2, BLOCKS | {"filters": [[4, 5], [6, 3]]}),
     "nearly all": (24, 1, 23, 1, {}),
     "larger than the image": (24, 1, 30, 1, {}),
 }
