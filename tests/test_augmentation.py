@@ -335,9 +335,9 @@ def test_objects_are_mirrored_and_stay_what_they_are() -> None:
 def test_contrast_of_a_coloured_image_changes_about_the_mean_of_all_its_colours() -> None:
     given = toy_objects(1)
     image = given.images.clone()
-    image[:] = torch.tensor([200, 100, 30]).view(1, 3, 1, 1)
+    image[:] = torch.tensor([150, 100, 80]).view(1, 3, 1, 1)
     coloured = LabelledImages(image, given.truth)
-    augment = Augmenter(coloured, None, only(contrast=0.5), seed=0)
+    augment = Augmenter(coloured, None, only(contrast=0.3), seed=0)
     copies, _ = augment(torch.zeros(50, dtype=torch.int64), np.random.default_rng(0))
     assert copies[:, :, 0, 0].double().mean(dim=1).numpy() == pytest.approx(110, abs=1)
     assert copies.float().std() > 5

@@ -66,6 +66,19 @@ def test_mixed_precision_rounds_where_the_device_multiplies_bfloat16(
     assert all(weights.dtype == torch.float32 for weights in mixed.parameters())
 
 
+def test_smooth_labels_are_learned_from_and_not_tested_on(spec: NetworkParams) -> None:
+    smooth = spec.model_copy(update={"label_smoothing": 0.2})
+    logits, labels = torch.tensor([[2.0, 0.0], [1.0, 3.0]]), torch.tensor([0, 1])
+    # Of two classes a tenth of the label goes to the other.
+    logs = logits.log_softmax(dim=1)
+    expected = -(0.9 * (logs[0, 0] + logs[1, 1]) + 0.1 * (logs[0, 1] + logs[1, 0])) / 2
+    torch.testing.assert_close(loss_of(smooth, logits, labels, learning=True), expected)
+    torch.testing.assert_close(loss_of(smooth, logits, labels), loss_of(spec, logits, labels))
+    (one, history), (other, smoothed) = train(spec), train(smooth)
+    assert not same_weights(one, other)
+    assert smoothed[-1].train_loss > history[-1].train_loss
+
+
 def test_objects_in_colour_are_learned(spec: NetworkParams) -> None:
     changes = {"target": "object", "optimizer": "adam", "learning_rate": 0.005, "epochs": 12}
     network, history = train(

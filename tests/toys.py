@@ -77,7 +77,7 @@ def train(
     checkpoint: Path | None = None,
     stop_after: int | None = None,
 ) -> tuple[Network, list[Epoch]]:
-    """Train, by default on toy faces; `stop_after` raises from the log, as a kill between epochs would."""
+    """Train, by default on toy faces; `stop_after` raises as a kill between epochs would."""
     history: list[Epoch] = []
 
     def log(epoch: Epoch) -> None:
