@@ -118,7 +118,8 @@ def test_blocks_of_convolutions_with_pools_and_dropouts(
     images = pictures(3, channels=3)
     maps = attribute(method, network, images, classes(3, 5, 7), explain, seed=0)
     assert maps.isfinite().all()
-    assert maps.std(dim=(1, 2)).max() > 0
+    # Grad-CAM leaves out what speaks against a class: of random weights that may be all.
+    assert maps.std(dim=(1, 2)).max() > 0 or method == "grad_cam"
     # Nothing is dropped by chance.
     assert torch.equal(maps, attribute(method, network, images, classes(3, 5, 7), explain, seed=0))
 
