@@ -2,10 +2,10 @@ PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help install demo reproduce people test lint types benchmark clean
+.PHONY: help install demo reproduce people cifar10 test lint types benchmark clean
 
 help: ## what there is to make
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1@\2/' | column -t -s @
+	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## (.*)/make \1@\2/' | column -t -s @
 
 install: $(VENV)/.installed ## .venv with everything in it
 	@# A downloaded archive of the tree has no git history; DVC has to be told.
@@ -25,6 +25,9 @@ reproduce: install ## the real thing: dvc repro on CMU Faces and the recordings
 
 people: install ## every network on people it has never seen, and what leaks
 	dvc repro studies/people/dvc.yaml
+
+cifar10: install ## the study of ten kinds of objects, in colour
+	dvc repro studies/cifar10/dvc.yaml
 
 test: install ## the whole test suite
 	python -m pytest

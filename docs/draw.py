@@ -5,12 +5,14 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import yaml
 from PIL import Image
+from safetensors.torch import load_file
 
 from happymaps.demo import draw_cast_sheet
-from happymaps.figures import Curve, draw_curves
+from happymaps.figures import Curve, Row, draw_curves, draw_sheet, to_pixels
 from happymaps.sources.sample import draw_cast
 
 DOCS = Path(__file__).parent
@@ -26,16 +28,36 @@ def main() -> None:
     panels = {name: _curves(name) for name in PARAMS["networks"]}
     draw_curves(DOCS / "curves.png", panels, x="epoch", y="accuracy")
     draw_curves(DOCS / "steps.png", {"left or not": _steps()}, x="", y="accuracy")
+    panels = {name: _curves(name, CIFAR10, "validation") for name in OBJECTS["networks"]}
+    draw_curves(DOCS / "cifar10_curves.png", panels, x="epoch", y="accuracy")
+    _draw_layers(DOCS / "cifar10_layers.png")
     for source, picture in COPIES.items():
-        shutil.copyfile(PROJECT / "plots" / source, DOCS / picture)
+        shutil.copyfile(PROJECT / source, DOCS / picture)
     with Image.open(PROJECT / "plots/audit/experiment0/cast.png") as sheet:
         # The noise on it packs badly: without the transparency that nothing has, and packed tight.
         sheet.convert("RGB").save(DOCS / "explanations.png", optimize=True)
 
 
-def _curves(network: str) -> list[Curve]:
-    folder = PROJECT / "plots/train" / network / "plots/metrics"
-    tables = {part: pd.read_csv(folder / part / "accuracy.tsv", sep="\t") for part in PARTS}
+def _draw_layers(path: Path) -> None:
+    """Some maps of each layer of a network of objects, evenly spread, and of all its classes."""
+    maps = load_file(CIFAR10 / f"data/happymaps/{SHOWN}.safetensors")
+    table = pd.read_csv(CIFAR10 / f"data/happymaps/{SHOWN}.csv")
+    rows = []
+    for layer, neurons in table.groupby("layer", sort=False):
+        alive = neurons[neurons["flag"] != "dead"]
+        some = alive.iloc[np.linspace(0, len(alive) - 1, MAPS).astype(int)]
+        pixels = to_pixels(maps[f"trained/{layer}"][some["neuron"].to_list()].float().numpy())
+        captions = some["name"].fillna("").to_list()
+        rows.append(Row(str(layer), pixels, captions))
+    title = f"What makes neurons of {SHOWN} happiest, layer by layer"
+    draw_sheet(path, title, rows, MAPS, zoom=3)
+
+
+def _curves(network: str, study: Path = PROJECT, watched: str = "test") -> list[Curve]:
+    folder = study / "plots/train" / network / "plots/metrics"
+    tables = {
+        part: pd.read_csv(folder / part / "accuracy.tsv", sep="\t") for part in ("train", watched)
+    }
     return [
         Curve(part, table["step"].tolist(), table["accuracy"].tolist())
         for part, table in tables.items()
@@ -60,13 +82,17 @@ def _steps() -> list[Curve]:
 
 
 PARAMS = yaml.safe_load((PROJECT / "params.yaml").read_text())
-PARTS = ("train", "test")
+CIFAR10 = PROJECT / "studies/cifar10"
+OBJECTS = yaml.safe_load((CIFAR10 / "params.yaml").read_text())
+SHOWN = "improved"
+MAPS = 10  # of a layer
 
 # What the pipeline draws and holds no photograph.
 COPIES = {
-    "compare/decision_layer.png": "decision_layer.png",
-    "compare/decision_maps.png": "decision_maps.png",
-    "happymaps/experiment0/dense_1.png": "dense_1.png",
+    "plots/compare/decision_layer.png": "decision_layer.png",
+    "plots/compare/decision_maps.png": "decision_maps.png",
+    "plots/happymaps/experiment0/dense_1.png": "dense_1.png",
+    f"studies/cifar10/plots/complexity/{SHOWN}.png": "cifar10_complexity.png",
 }
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ PARAMS = yaml.safe_load((PROJECT / "params.yaml").read_text())
 NETWORKS = list(PARAMS["networks"])
 SUBJECTS = [recording["subject"] for recording in PARAMS["recordings"]]
 SETS = ["cmu_test", *SUBJECTS]
+CIFAR10 = PROJECT / "studies/cifar10"
+OBJECTS = yaml.safe_load((CIFAR10 / "params.yaml").read_text())
+SHOWN = "improved"  # of the networks of objects, where one stands for all
 
 Row = tuple[object, ...]
 
@@ -47,8 +50,8 @@ def _line(row: Row) -> str:
     return "| " + " | ".join(str(cell) for cell in row) + " |\n"
 
 
-def _read(kind: str, name: str | None = None) -> dict[str, Any]:
-    path = PROJECT / "metrics" / (f"{kind}.json" if name is None else f"{kind}/{name}.json")
+def _read(kind: str, name: str | None = None, study: Path = PROJECT) -> dict[str, Any]:
+    path = study / "metrics" / (f"{kind}.json" if name is None else f"{kind}/{name}.json")
     content: dict[str, Any] = json.loads(path.read_text())
     return content
 
@@ -215,6 +218,37 @@ def _steps() -> Iterator[Row]:
         )  # fmt: skip
 
 
+def _objects() -> Iterator[Row]:
+    for name in OBJECTS["networks"]:
+        train, test = (_read(kind, name, CIFAR10) for kind in ("train", "test"))
+        by_class = test["test"]["by_class"]
+        extremes = (max(by_class, key=by_class.get), min(by_class, key=by_class.get))
+        yield (
+            _code(name), train["parameters"], train["epochs"],
+            *(_round(train[f"{part}_accuracy"], 3) for part in ("train", "validation")),
+            _round(test["test"]["accuracy"], 4), _round(test["test"]["loss"], 3),
+            *(f"{one} {_round(by_class[one], 3)}" for one in extremes),
+        )  # fmt: skip
+
+
+def _layers() -> Iterator[Row]:
+    for layer, one in _read("complexity", SHOWN, CIFAR10).items():
+        digits = {"colour_variance": 3, "spatial_frequency": 1, "orientation_entropy": 2}
+        pairs = [
+            f"{_round(one[key], count)} ({_round(one['untrained'][key], count)})"
+            for key, count in digits.items()
+        ]
+        yield (_code(layer), one["neurons"], one["dead"], *pairs)
+
+
+def _trusted_of_objects() -> Iterator[Row]:
+    names = OBJECTS["attributions"]["methods"]
+    for name in OBJECTS["networks"]:
+        failures = failures_of(_read("audit", name, CIFAR10), names)
+        passed = [_code(one) for one in names if not failures.get(one)]
+        yield (_code(name), ", ".join(passed) or "none")
+
+
 def _value(value: object) -> str:
     return str(value).replace(" ", "").lower()
 
@@ -251,6 +285,11 @@ TABLES = {
     "| split | accuracy | standard deviation | lowest | highest |": _leaks,
     "| step | what it changes | folds | left or not | worst person | recordings: left or not"
     " | own classes |": _steps,
+    "| network of objects | parameters | epochs | train | validation | test | test loss"
+    " | best known | least known |": _objects,
+    "| layer of `improved` | neurons | dead | variance of colour | cycles per side"
+    " | directions of edges |": _layers,
+    "| network of objects | passes both |": _trusted_of_objects,
 }
 
 if __name__ == "__main__":
