@@ -18,7 +18,7 @@ from happymaps.explanation import (
     explain,
     read_failures,
 )
-from happymaps.figures import heat
+from happymaps.figures import heat, zoom_of
 from happymaps.networks import Network, build_network
 from happymaps.params import AttributionsParams, LimeParams, NetworkParams, Params
 from happymaps.understanding.attributions import attribute
@@ -170,6 +170,21 @@ def sheet(path: Path, explanation: Explanation | None, failures: Failures | None
         return np.asarray(drawn.convert("RGB"))
 
 
+def place_of(image: Any, drawn: Any) -> list[int]:
+    """Row and column where a sheet shows an image, enlarged like all of them."""
+    zoom = zoom_of(SIZE)
+    enlarged = image.repeat(zoom, axis=0).repeat(zoom, axis=1)
+    height, width, _ = enlarged.shape
+    lines = np.lib.stride_tricks.sliding_window_view(drawn, (1, width, 3))[:, :, 0, 0]
+    candidates = np.argwhere((lines == enlarged[0]).all(axis=(2, 3))).tolist()
+    (place,) = [
+        [row, column]
+        for row, column in candidates
+        if np.array_equal(drawn[row : row + height, column : column + width], enlarged)
+    ]
+    return place
+
+
 def test_the_sheet_shows_the_image_and_every_map_over_it(
     tmp_path: Path, explained: Explanation
 ) -> None:
@@ -179,9 +194,7 @@ def test_the_sheet_shows_the_image_and_every_map_over_it(
     shade = to_input(explained.image[None])[0].numpy()
     places = []
     for image in (plain, *(heat(shade, values) for values in explained.maps.values())):
-        windows = np.lib.stride_tricks.sliding_window_view(drawn, image.shape)[:, :, 0]
-        (place,) = np.argwhere((windows == image).all(axis=(2, 3, 4)))
-        places.append(place.tolist())
+        places.append(place_of(image, drawn))
     assert len({row for row, _ in places}) == 1
     assert places == sorted(places)
 

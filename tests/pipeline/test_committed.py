@@ -14,6 +14,9 @@ from toys import ROOT
 
 NETWORKS = list(yaml.safe_load((ROOT / "params.yaml").read_text())["networks"])
 PUBLISHED = [name for name in NETWORKS if name != "generalist"]
+PIPELINES = ["dvc.yaml", "studies/people/dvc.yaml", "studies/cifar10/dvc.yaml"]
+CIFAR10 = "studies/cifar10"
+OF_OBJECTS = yaml.safe_load((ROOT / CIFAR10 / "params.yaml").read_text())["networks"]
 DVC = [sys.executable, "-m", "dvc"]
 
 
@@ -22,7 +25,7 @@ def read_json(name: str) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("pipeline", ["dvc.yaml", "studies/people/dvc.yaml"])
+@pytest.mark.parametrize("pipeline", PIPELINES)
 def test_the_committed_lock_is_not_stale(pipeline: str) -> None:
     """Nothing would run: every output belongs to the code, params and data of this commit."""
     require_up_to_date(ROOT, pipeline)
@@ -40,15 +43,18 @@ def test_nor_is_it_in_a_clone_without_data(tmp_path: Path) -> None:
     require_git()
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
-    require_up_to_date(clone, "dvc.yaml", "studies/people/dvc.yaml")
+    require_up_to_date(clone, *PIPELINES)
 
 
-def test_every_metric_and_curve_of_the_lock_is_there() -> None:
-    lock = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
+@pytest.mark.parametrize(
+    ("folder", "least"), [("", 7 + 3 * len(NETWORKS)), (CIFAR10, 2 + 3 * len(OF_OBJECTS))]
+)
+def test_every_metric_and_curve_of_the_lock_is_there(folder: str, least: int) -> None:
+    lock = yaml.safe_load((ROOT / folder / "dvc.lock").read_text())["stages"]
     outs = [out["path"] for stage in lock.values() for out in stage.get("outs", [])]
     committed = [path for path in outs if path.startswith(("metrics", "plots/train"))]
-    assert len(committed) >= 7 + 3 * len(NETWORKS)
-    assert not [path for path in committed if not (ROOT / path).exists()]
+    assert len(committed) >= least
+    assert not [path for path in committed if not (ROOT / folder / path).exists()]
 
 
 def test_all_images_came_through() -> None:
@@ -203,6 +209,32 @@ def test_the_generalist_is_better_on_people_never_seen_than_those_asked_the_same
         assert generalist[figure]["mean"] > other[figure]["mean"], network
 
 
+@pytest.mark.parametrize(
+    ("network", "least"), [("basic", 0.80), ("improved", 0.87), ("fast", 0.91)]
+)
+def test_networks_of_objects_are_as_right_as_was_asked(network: str, least: float) -> None:
+    assert OF_OBJECTS[network]["epochs"] <= 50
+    found = read_json(f"{CIFAR10}/metrics/test/{network}.json")["test"]
+    assert found["images"] == 10000
+    assert found["accuracy"] >= least
+
+
+@pytest.mark.parametrize("network", OF_OBJECTS)
+def test_every_network_of_objects_has_figures_that_fit_together(network: str) -> None:
+    found = read_json(f"{CIFAR10}/metrics/test/{network}.json")["test"]
+    # Every class has as many test images.
+    assert sum(found["by_class"].values()) / 10 == pytest.approx(found["accuracy"])
+    train = read_json(f"{CIFAR10}/metrics/train/{network}.json")
+    assert train["images"] == 45000
+    assert abs(train["validation_accuracy"] - found["accuracy"]) < 0.03
+    layers = list(read_json(f"{CIFAR10}/metrics/complexity/{network}.json"))
+    assert layers == [
+        name
+        for name, figures in read_json(f"{CIFAR10}/metrics/happymaps/{network}.json").items()
+        if "neurons" in figures
+    ]
+
+
 def readme_table(first: str, second: str) -> tuple[list[str], dict[str, list[str]]]:
     """Header and rows (by their first cell) of the table whose header begins so."""
     lines = (ROOT / "README.md").read_text().splitlines()
@@ -291,5 +323,6 @@ def test_git_holds_no_picture_but_what_the_code_has_drawn() -> None:
     pictures = [name for name in tracked_files() if name.lower().endswith(endings)]
     drawn = (
         "cast", "curves", "decision_layer", "decision_maps", "dense_1", "explanations", "steps",
+        "cifar10_curves", "cifar10_layers", "cifar10_complexity",
     )  # fmt: skip
     assert set(pictures) <= {f"docs/{name}.png" for name in drawn}
