@@ -7,16 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 from PIL import Image
 from safetensors.torch import load_file
+from tables import CIFAR10, OBJECTS, PARAMS, PROJECT, SHOWN
 
 from happymaps.demo import draw_cast_sheet
 from happymaps.figures import Curve, Row, draw_curves, draw_sheet, to_pixels
 from happymaps.sources.sample import draw_cast
 
 DOCS = Path(__file__).parent
-PROJECT = DOCS.parent
 PEOPLE = 5
 
 
@@ -81,10 +80,6 @@ def _steps() -> list[Curve]:
     ]
 
 
-PARAMS = yaml.safe_load((PROJECT / "params.yaml").read_text())
-CIFAR10 = PROJECT / "studies/cifar10"
-OBJECTS = yaml.safe_load((CIFAR10 / "params.yaml").read_text())
-SHOWN = "improved"
 MAPS = 10  # of a layer
 
 # What the pipeline draws and holds no photograph.

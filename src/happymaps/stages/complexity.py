@@ -57,7 +57,7 @@ def _draw(path: Path, layers: Mapping[str, dict[str, Any]]) -> None:
         ]
         for figure, title in _FIGURES.items()
     }
-    draw_curves(path, panels, x="layer", y="mean over the maps", share_y=False)
+    draw_curves(path, panels, x="layer", y="mean over the maps", columns=2, share_y=False)
 
 
 if __name__ == "__main__":

@@ -34,9 +34,9 @@ def main() -> None:
     plots = PLOTS / "test" / name
     _write_csv(table[["actual", "predicted"]], plots / "confusion.csv")
     right = table["actual"] == table["predicted"]
-    drawn = {"random": ("random test images", right | ~right), "wrong": ("wrong answers", ~right)}
+    drawn = {"random": ("random test images", table), "wrong": ("wrong answers", table[~right])}
     for kind, (title, chosen) in drawn.items():
-        rows = _rows(kind, chosen, test, table, params)
+        rows = _rows(kind, chosen, test, params)
         heading = f"{name}: {title} (above each image: its truth; the answer and its confidence)"
         zoom = zoom_of(network.image_size)
         draw_sheet(plots / f"{kind}.png", heading, rows, params.test.examples, zoom=zoom)
@@ -49,17 +49,16 @@ def _write_csv(table: pd.DataFrame, path: Path) -> None:
 
 def _rows(
     kind: str,
-    chosen: "pd.Series[bool]",
+    chosen: pd.DataFrame,
     test: LabelledImages,
-    table: pd.DataFrame,
     params: Cifar10Params,
 ) -> list[Row]:
-    """A row a class: a seeded choice among its chosen images."""
+    """A row a class: a seeded choice among those of its predictions that are chosen."""
     rows = []
-    for name, of_class in table[chosen].groupby("actual", sort=False):
+    for name, of_class in chosen.groupby("actual", sort=False):
         generator = np.random.default_rng([params.seed, zlib.crc32(f"{kind} {name}".encode())])
         shown = np.sort(generator.permutation(of_class.index)[: params.test.examples])
-        captions = [f"{table['predicted'][row]}: {table['confidence'][row]:.2f}" for row in shown]
+        captions = [f"{chosen['predicted'][row]}: {chosen['confidence'][row]:.2f}" for row in shown]
         images = [as_picture(test.images[row].numpy()) for row in shown]
         title = f"{name}: {len(shown)} of {len(of_class)}, chosen at random"
         rows.append(Row(title, images, captions))
