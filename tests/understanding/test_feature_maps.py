@@ -4,7 +4,7 @@ from happymaps.datasets import to_input
 from happymaps.networks import build_network
 from happymaps.params import NetworkParams
 from happymaps.understanding.feature_maps import feature_maps, kernels
-from toys import toy_faces
+from toys import toy_faces, toy_objects
 
 
 def test_kernels_are_drawn_around_grey_on_one_scale(spec: NetworkParams) -> None:
@@ -44,3 +44,12 @@ def test_feature_maps_are_the_outputs_of_the_layers(spec: NetworkParams) -> None
             assert found[name].max() == 1
         if name == "conv2d_3":
             break
+
+
+def test_a_dropout_makes_no_maps_of_its_own(spec: NetworkParams) -> None:
+    blocks = {"filters": [[4, 5], [6]], "last_pool": True, "pool_dropout": 0.5}
+    network = build_network(spec.model_copy(update=blocks), 32, 3, seed=0).eval()
+    assert "pool_dropout_1" in dict(network.named_children())
+    assert list(feature_maps(network, toy_objects(1).images[0])) == [
+        "conv2d_1", "conv2d_2", "max_pooling2d_1", "conv2d_3", "max_pooling2d_2",
+    ]  # fmt: skip

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from happymaps.datasets import to_input
 from happymaps.networks import Network
@@ -23,7 +23,7 @@ def kernels(network: Network) -> NDArray[np.float32]:
 
 @torch.inference_mode()
 def feature_maps(network: Network, image: Tensor) -> dict[str, Tensor]:
-    """Outputs of every convolution and pooling layer.
+    """Outputs of every layer that makes maps; dropouts only hand on what they are given.
 
     Args:
         network: in evaluation mode.
@@ -35,7 +35,7 @@ def feature_maps(network: Network, image: Tensor) -> dict[str, Tensor]:
     device = next(network.parameters()).device
     maps = {}
     for name, outputs in layer_outputs(network, to_input(image.unsqueeze(0).to(device))):
-        if outputs.ndim == 4:
+        if outputs.ndim == 4 and not isinstance(network.get_submodule(name), nn.Dropout):
             largest = outputs.max().clamp_min(torch.finfo(outputs.dtype).tiny)
             maps[name] = (outputs[0] / largest).cpu()
     return maps
