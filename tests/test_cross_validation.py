@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from happymaps.cross_validation import (
     Everybody,
     Training,
-    WithHeads,
     answer_all,
     answer_everybody,
 )
-from happymaps.datasets import LabelledImages
+from happymaps.datasets import LabelledImages, WithHeads
 from happymaps.errors import InputError
 from happymaps.images.crop import Box
 from happymaps.networks import build_network

@@ -216,7 +216,7 @@ def _placed(image: Image, mirrored: bool, params: AugmentParams, rng: np.random.
         image,
         np.column_stack([matrix, centre + shift - matrix @ centre]),
         (width, height),
-        flags=cv2.INTER_LINEAR,
+        flags=cv2.INTER_CUBIC,  # a linear one blurs, and small images are of little but detail
         borderMode=border,
         borderValue=[float(rng.integers(256))] * 4,
     )

@@ -15,17 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from happymaps.datasets import LabelledImages, joined
+from happymaps.datasets import WithHeads, joined_with_heads
 from happymaps.errors import InputError
-from happymaps.images.crop import Box
 from happymaps.networks import build_network
 from happymaps.params import CrossValidateParams, NetworkParams, TrainParams
 from happymaps.splitting import folds_by_person
 from happymaps.training import configure_torch, fit, logits_of
 
 _one_at_a_time = threading.Lock()
-
-WithHeads = tuple[LabelledImages, Sequence[Box | None]]
 
 
 @dataclass(frozen=True)
@@ -88,16 +85,18 @@ def answer_everybody(
     params: CrossValidateParams,
     seed: int,
     also: Tensor | None = None,
+    more: Sequence[WithHeads] = (),
 ) -> Everybody:
     """Have every image answered by a network that has not seen its person.
 
     Args:
         spec: the networks'.
-        views: as for `answer_all`, as are `train`, `params` and `also`.
+        views: as for `answer_all`, as are `train`, `params`, `also` and `more`.
         train: see there.
         params: also how many folds there are.
         seed: of the folds and of the trainings.
         also: see there.
+        more: see there.
 
     Raises:
         InputError: as `answer_all` and `folds_by_person`.
@@ -105,7 +104,7 @@ def answer_everybody(
     faces, _ = views[0]
     folds = folds_by_person(faces.truth, None if params.leave_one_out else params.folds, seed)
     trainings = [Training(spec, rows, seed) for rows in folds]
-    answers = answer_all(trainings, views, train, params, also)
+    answers = answer_all(trainings, views, train, params, also, more)
     logits = torch.zeros(len(faces), len(spec.classes))
     fold = np.zeros(len(faces), np.intp)
     for number, (rows, (answered, _)) in enumerate(zip(folds, answers, strict=True)):
@@ -120,6 +119,7 @@ def answer_all(
     train: TrainParams,
     params: CrossValidateParams,
     also: Tensor | None = None,
+    more: Sequence[WithHeads] = (),
 ) -> list[tuple[Tensor, Tensor]]:
     """Train networks side by side, each with one thread so that every backend sums alike.
 
@@ -130,6 +130,7 @@ def answer_all(
         train: what is the same for all networks.
         params: where the trainings run.
         also: (M, C, H, W) uint8, more images to ask every network for.
+        more: other people's images and heads, that every network learns from.
 
     Returns:
         Per training what its network gives before its head for its test images, in the order of
@@ -138,8 +139,8 @@ def answer_all(
     Raises:
         InputError: when the backend's package is not installed, or a training fails.
     """
-    more = views[0][0].images[:0] if also is None else also
-    tasks = (delayed(_answer)(training, views, train, more) for training in trainings)
+    asked = views[0][0].images[:0] if also is None else also
+    tasks = (delayed(_answer)(training, views, train, asked, more) for training in trainings)
     with _backend(params):
         # Ray's backend gives everything at the end only.
         return_as = "list" if params.backend == "ray" else "generator"
@@ -153,35 +154,39 @@ def _answer(
     training: Training,
     views: Sequence[WithHeads],
     train: TrainParams,
-    more: Tensor,
+    also: Tensor,
+    more: Sequence[WithHeads],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     # Trainings draw from torch's one generator: two in the same process would disturb each other.
     with _one_at_a_time:
-        return _train_and_answer(training, views, train, more)
+        return _train_and_answer(training, views, train, also, more)
 
 
 def _train_and_answer(
     training: Training,
     views: Sequence[WithHeads],
     train: TrainParams,
-    more: Tensor,
+    also: Tensor,
+    more: Sequence[WithHeads],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     configure_torch(1)
     faces, _ = views[0]
     seen = np.setdiff1d(np.arange(len(faces)), training.test)
+    own = [(view.take(seen), [heads[row] for row in seen.tolist()]) for view, heads in views]
+    learned, heads = joined_with_heads([*own, *more])
     test = faces.take(training.test.copy())
     network = build_network(training.spec, faces.images.shape[-1], seed=training.seed)
     fit(
         network,
-        joined([view.take(seen) for view, _ in views]),
+        learned,
         test,
         train,
         seed=training.seed,
         log=lambda epoch: None,
-        heads=[heads[row] for _, heads in views for row in seen.tolist()],
+        heads=heads,
         progress=False,
     )
-    return logits_of(network, test.images).numpy(), logits_of(network, more).numpy()
+    return logits_of(network, test.images).numpy(), logits_of(network, also).numpy()
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from happymaps.images.crop import Box
 from happymaps.labelling import read_objects, read_truth
 from happymaps.params import OBJECTS, POSES, NetworkParams, View
 
+WithHeads = tuple["LabelledImages", Sequence[Box | None]]
+
 # Images at once where nothing is learned: more are no faster, and fill the memory.
 BATCH = 64
 
@@ -183,9 +185,12 @@ def joined(sets: Sequence[LabelledImages]) -> LabelledImages:
     return LabelledImages(torch.cat([faces.images for faces in sets]), truth)
 
 
-def load_with_heads(
-    folder: Path, heads: Path, views: Sequence[View]
-) -> list[tuple[LabelledImages, list[Box | None]]]:
+def joined_with_heads(sets: Sequence[WithHeads]) -> WithHeads:
+    """All images of some sets with the heads in them, one set after the other."""
+    return joined([images for images, _ in sets]), [box for _, heads in sets for box in heads]
+
+
+def load_with_heads(folder: Path, heads: Path, views: Sequence[View]) -> list[WithHeads]:
     """A processed set in several views, each with the heads in its images.
 
     Args:
@@ -193,7 +198,7 @@ def load_with_heads(
         heads: table, as for `read_heads`.
         views: how it is cropped.
     """
-    found = []
+    found: list[WithHeads] = []
     for view in views:
         faces = load_faces(folder, view)
         boxes = read_heads(heads, folder.name, view)
@@ -201,19 +206,17 @@ def load_with_heads(
     return found
 
 
-def load_training(
-    folder: Path, split: Path, heads: Path, views: Sequence[View]
-) -> tuple[LabelledImages, list[Box | None]]:
+def load_training(folder: Path, split: Path, heads: Path, views: Sequence[View]) -> WithHeads:
     """The training part in all views that a network learns from, with the heads in its images.
 
     The arguments are those of `load_parts` and `load_with_heads`.
     """
-    parts = [load_parts(folder, split, view)["train"] for view in views]
-    boxes: list[Box | None] = []
-    for view, part in zip(views, parts, strict=True):
-        known = read_heads(heads, folder.name, view)
-        boxes += [known[image] for image in part.truth["image"]]
-    return joined(parts), boxes
+    found = []
+    for view in views:
+        part = load_parts(folder, split, view)["train"]
+        boxes = read_heads(heads, folder.name, view)
+        found.append((part, [boxes[image] for image in part.truth["image"]]))
+    return joined_with_heads(found)
 
 
 def load_test_sets(

@@ -15,7 +15,8 @@ from happymaps.errors import InputError
 from happymaps.figures import Row, draw_sheet
 from happymaps.images.decode import read_grey
 from happymaps.params import POSES, Pose
-from happymaps.sources.sample import USERS, draw_cast
+from happymaps.sources.sample import STRANGERS, USERS, draw_cast
+from happymaps.sources.strangers import draw_strangers
 
 _COPIED = (
     "dvc.yaml",
@@ -77,6 +78,7 @@ def prepare(project: Path, folder: Path, *, people: int) -> None:
     for name in _COPIED:
         _copy(project / name, folder / name)
     draw_cast(folder / "data" / "sample", people=people)
+    draw_strangers(folder / "data/sample/youtube_faces", people=min(people, len(STRANGERS)))
     shutil.copytree(folder / "data/sample/annotations", folder / "data/annotations")
     params = folder / "params.yaml"
     params.write_text(yaml.safe_dump(_with_cast(params, folder), sort_keys=False))
@@ -97,6 +99,10 @@ def _with_cast(params: Path, folder: Path) -> dict[str, Any]:
     content["faces"] |= {
         "path": "data/sample/cmu_faces",
         "manifest": "data/sample/cmu_faces.sha256",
+    }
+    content["youtube_faces"] |= {
+        "path": "data/sample/youtube_faces",
+        "manifest": "data/sample/youtube_faces.sha256",
     }
     content["networks"] = {name: content["networks"][name] for name in _NETWORKS}
     content["cross_validate"]["networks"] = list(_NETWORKS)

@@ -1,17 +1,21 @@
-"""Truth: read from file names or from intervals that a person has set by hand."""
+"""Truth: read from file names, from landmarks, or from intervals that a person has set by hand."""
 
 import csv
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from happymaps.errors import InputError
-from happymaps.params import OBJECTS, POSES
+from happymaps.params import OBJECTS, POSES, LandmarksParams
 
 _COLUMNS = ["start", "end", "pose"]
 _TRUTH_COLUMNS = ["image", "left", "pose", "subject"]
 _OBJECT_COLUMNS = ["image", "object", "part"]
+
+# Of the 68 landmarks.
+_CHEEKS, _NOSE, _EYES, _MOUTH = (2, 14), 30, (36, 45), (48, 54)
 
 
 def read_annotation(path: Path, end_of_video: float) -> pd.DataFrame:
@@ -80,6 +84,45 @@ def poses_at(times: "pd.Series[float]", intervals: pd.DataFrame) -> "pd.Series[s
     rows = index.get_indexer(pd.Index(times))
     poses = intervals["pose"].reindex(rows).astype("object")
     return poses.set_axis(times.index)
+
+
+def turn_and_lift(
+    landmarks: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How far heads are turned and raised, whatever their tilt in the picture.
+
+    Args:
+        landmarks: (N, 68, 2), columns and rows of the usual 68 points.
+
+    Returns:
+        Two (N,): how far the tip of the nose is from the middle of the cheeks to the subject's
+        left, in halves of their distance; and how low it is between the eyes (0) and the corners
+        of the mouth (1), which is less the more a head is raised.
+    """
+    across = landmarks[:, _EYES[1]] - landmarks[:, _EYES[0]]
+    across /= np.linalg.norm(across, axis=1, keepdims=True)
+    down = np.stack([-across[:, 1], across[:, 0]], axis=1)
+    x, y = (np.einsum("npi,ni->np", landmarks, axis) for axis in (across, down))
+    right, left = (x[:, cheek] for cheek in _CHEEKS)
+    eyes, mouth = (y[:, points].mean(axis=1) for points in (list(_EYES), list(_MOUTH)))
+    return (2 * x[:, _NOSE] - right - left) / (left - right), (y[:, _NOSE] - eyes) / (mouth - eyes)
+
+
+def poses_of_landmarks(landmarks: NDArray[np.float64], params: LandmarksParams) -> "pd.Series[str]":
+    """The pose of each head, None where it is in doubt: straight, left or right, never up.
+
+    Args:
+        landmarks: (N, 68, 2), as for `turn_and_lift`.
+        params: what is straight, turned and level.
+    """
+    turn, lift = turn_and_lift(landmarks)
+    level = (lift > params.level[0]) & (lift < params.level[1])
+    kinds = [
+        level & (np.abs(turn) < params.straight),
+        level & (turn > params.turned),
+        level & (turn < -params.turned),
+    ]
+    return pd.Series(np.select(kinds, POSES[:3], default=""), dtype=object).replace("", None)
 
 
 def truth_table(

@@ -318,7 +318,7 @@ def save_network(saved: SavedNetwork, path: Path) -> None:
     """Write weights as safetensors; the spec and the preprocessing travel in the metadata."""
     description = {
         "name": saved.name,
-        "spec": saved.network.spec.model_dump(),
+        "spec": saved.network.spec.model_dump(exclude_defaults=True),
         "crop": saved.crop.model_dump(),
     }
     weights = {key: value.contiguous() for key, value in saved.network.state_dict().items()}

@@ -26,7 +26,7 @@ View = Literal["plain", "face"]
 SplitMethod = Literal["random", "by_photograph", "by_person"]
 VIEWS: tuple[View, ...] = ("plain", "face")
 
-_TAKEN_NAMES = {"cmu_faces", "cmu_test", "frames", "recordings"}
+_TAKEN_NAMES = {"cmu_faces", "cmu_test", "frames", "recordings", "youtube_faces"}
 
 
 class _Section(BaseModel):
@@ -34,11 +34,33 @@ class _Section(BaseModel):
 
 
 class FacesParams(_Section):
-    """Where the CMU Face Images come from, and the hashes they must have."""
+    """Where a set of published faces comes from, and the hashes that they must have."""
 
     path: Path | None
     url: str
     manifest: Path
+
+
+class LandmarksParams(_Section):
+    """How landmarks tell the pose of a head.
+
+    `straight` and `turned` are how far the tip of the nose is aside from the middle of the cheeks,
+    in halves of their distance: heads up to the one are straight, from the other on turned. `level`
+    is how low it is between eyes and mouth, from 0 to 1: heads that are raised or lowered by more
+    get no pose, nor do those between straight and turned.
+    """
+
+    straight: Share
+    turned: Share
+    level: tuple[Share, Share]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.straight > self.turned:
+            raise ValueError("straight: may not be more than turned")
+        if self.level[0] >= self.level[1]:
+            raise ValueError("level: the smaller comes first")
+        return self
 
 
 class Cifar10SourceParams(_Section):
@@ -195,7 +217,8 @@ class NetworkParams(_Section):
     `optimizer` `sgd` is stochastic gradient descent with `momentum`, `adam` takes the mean square
     of the gradients into account as well (Kingma and Ba 2014; `momentum` is its first beta).
     `schedule` keeps the learning rate, or has it rise to `learning_rate` and fall again
-    (Smith 2018, the 1cycle policy). `balanced` shows every class equally often.
+    (Smith 2018, the 1cycle policy). `balanced` shows every class equally often. With
+    `more_people` it learns from the YouTube faces too.
     """
 
     filters: Annotated[list[Positive | Block], Field(min_length=1)]
@@ -221,13 +244,16 @@ class NetworkParams(_Section):
     weight_decay: Annotated[float, Field(ge=0)]
     balanced: bool
     augment: AugmentParams
+    more_people: bool = False  # as of networks that were saved before there were more
 
     @model_validator(mode="after")
-    def _loss_fits_the_head(self) -> Self:
+    def _fits_together(self) -> Self:
         if self.loss == "cross_entropy" and self.head != "softmax":
             raise ValueError("cross_entropy needs the softmax head")
         if self.loss != "cross_entropy" and self.label_smoothing:
             raise ValueError("label_smoothing needs cross_entropy")
+        if self.more_people and self.target == "object":
+            raise ValueError("more_people needs a target in faces")
         return self
 
     @property
@@ -444,8 +470,10 @@ class Params(StudyParams):
     """All of params.yaml of the main pipeline: faces and recorded people."""
 
     faces: FacesParams
+    youtube_faces: FacesParams
     recordings: list[RecordingParams]
     extract: ExtractParams
+    landmarks: LandmarksParams
     crop: CropParams
     split: SplitParams
     audit: FaceAuditParams

@@ -10,8 +10,9 @@ from pathlib import Path, PurePath
 import pytest
 
 from happymaps.errors import InputError
-from happymaps.sources.cmu_faces import collect, fetch, read_manifest
+from happymaps.sources.cmu_faces import collect, fetch
 from happymaps.sources.face_names import FaceName, parse_name
+from happymaps.sources.manifests import read_manifest
 
 COMMITTED = Path(__file__).parents[2] / "data/manifests/cmu_faces.sha256"
 UNREACHABLE = "http://127.0.0.1:1/faces.zip"

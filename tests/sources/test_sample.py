@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from happymaps.sources import sample
-from happymaps.sources.cmu_faces import read_manifest
 from happymaps.sources.drawing import Expression, Eyes, Person, Scene, render
 from happymaps.sources.face_names import parse_name
+from happymaps.sources.manifests import read_manifest
 from happymaps.sources.sample import Cast, Footage, draw_cast, label
 
 BALD = Person(hair_style="bald")

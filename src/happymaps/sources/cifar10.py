@@ -7,7 +7,6 @@ import hashlib
 import io
 import pickle
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
@@ -22,7 +21,7 @@ from happymaps.errors import InputError
 from happymaps.images.decode import to_colour
 from happymaps.params import OBJECTS
 from happymaps.sources.archives import iter_members
-from happymaps.sources.download import download, in_mirror
+from happymaps.sources.download import Place, located
 
 Kind = Literal["official", "jpeg"]
 
@@ -44,7 +43,7 @@ class Origin(NamedTuple):
     """What was found, and where."""
 
     kind: Kind
-    place: Literal["path", "mirror", "network"]
+    place: Place
 
 
 class _Batch(NamedTuple):
@@ -62,15 +61,8 @@ def fetch(
     Raises:
         InputError: source unreachable or damaged, or images missing.
     """
-    if path is not None:
-        return Origin(collect(path, destination, counts=counts), "path")
-    mirrored = in_mirror(MIRROR_NAMES)
-    if mirrored is not None:
-        return Origin(collect(mirrored, destination, counts=counts), "mirror")
-    with tempfile.TemporaryDirectory() as folder:
-        archive = Path(folder) / "cifar-10-python.tar.gz"
-        download(url, archive, max_bytes=_MAX_DOWNLOAD)
-        return Origin(collect(archive, destination, counts=counts), "network")
+    with located(path, MIRROR_NAMES, url, max_bytes=_MAX_DOWNLOAD) as (source, place):
+        return Origin(collect(source, destination, counts=counts), place)
 
 
 def collect(source: Path, destination: Path, *, counts: Mapping[str, int] = COUNTS) -> Kind:

@@ -1,9 +1,13 @@
 """Finding a file: a path of the user's own, a mirror folder, then the network."""
 
 import os
+import tempfile
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Literal
+from urllib.parse import urlsplit
 
 import requests
 from tqdm import tqdm
@@ -12,8 +16,37 @@ from happymaps.errors import InputError
 
 MIRROR_VARIABLE = "HAPPYMAPS_MIRROR"
 
+Place = Literal["path", "mirror", "network"]
+
 _CONNECT_SECONDS, _SILENT_SECONDS = 10, 30
 _ATTEMPTS = 3
+
+
+@contextmanager
+def located(
+    path: Path | None, names: Sequence[str], url: str, *, max_bytes: int
+) -> Iterator[tuple[Path, Place]]:
+    """Give a source to read, and where it was found; what was downloaded is removed afterwards.
+
+    Args:
+        path: of the user's own; with None it is looked for elsewhere.
+        names: by which the mirror may have it.
+        url: where it is if not in the mirror.
+        max_bytes: refuse to download more.
+
+    Raises:
+        InputError: as `in_mirror` and `download`.
+    """
+    mirrored = in_mirror(names) if path is None else None
+    if path is not None:
+        yield path, "path"
+    elif mirrored is not None:
+        yield mirrored, "mirror"
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            archive = Path(folder) / (PurePosixPath(urlsplit(url).path).name or "archive")
+            download(url, archive, max_bytes=max_bytes)
+            yield archive, "network"
 
 
 def in_mirror(names: Sequence[str], folder: str = "") -> Path | None:

@@ -177,6 +177,51 @@ def render(
     return np.clip(small * 255 + grain + 0.5, 0, 255).astype(np.uint8), mask
 
 
+def landmarks(
+    person: Person, *, yaw: float, pitch: float, roll: float, scene: Scene
+) -> NDArray[np.float64]:
+    """Where the usual 68 points of a face are in the picture that `render` takes.
+
+    They are those of an average face, as wide and high as the person's, and also there where they
+    are hidden.
+
+    Returns:
+        (68, 2), columns and rows in pixels.
+    """
+    points = _landmarks_in_space() * np.array([person.width, person.height, 1], np.float32)
+    turned = _map(rotation(yaw, pitch, roll), points - ATLAS) + ATLAS
+    column, row = _project(turned, scene)
+    return np.stack([column, row], axis=1).astype(np.float64) / SUPERSAMPLING
+
+
+def _landmarks_in_space() -> Array:
+    """Jaw, brows, nose, eyes and mouth (68, 3) of an average face, from the picture's left."""
+    round_jaw = np.linspace(-np.pi / 2, np.pi / 2, 17)
+    jaw = [0.68 * np.sin(round_jaw), -1.1 * np.cos(round_jaw), 0.8 * np.cos(round_jaw) - 0.05]
+    brow = np.linspace(0.54, 0.12, 5)
+    across = np.concatenate([-brow, brow[::-1]])
+    brows = [across, np.full(10, 0.2), 0.85 - 0.5 * np.abs(across)]
+    bridge = [np.zeros(4), np.linspace(0.02, -0.4, 4), np.linspace(0.86, 1.1, 4)]
+    wings = [np.linspace(-0.13, 0.13, 5), np.full(5, -0.47), np.full(5, 0.95)]
+    round_eye = np.linspace(np.pi, -np.pi, 6, endpoint=False)
+    eyes = [
+        [EYE_X * side + 0.12 * np.cos(round_eye), EYE_Y + 0.05 * np.sin(round_eye), np.full(6, 0.8)]
+        for side in (-1, 1)
+    ]
+    lips = []
+    for count, width, height in ((12, 0.26, 0.1), (8, 0.18, 0.04)):
+        round_lips = np.linspace(np.pi, -np.pi, count, endpoint=False)
+        lips.append(
+            [
+                width * np.cos(round_lips),
+                MOUTH_Y + height * np.sin(round_lips),
+                0.88 - 0.5 * np.abs(width * np.cos(round_lips)),
+            ]
+        )
+    groups = [jaw, brows, bridge, wings, *eyes, *lips]
+    return np.concatenate([np.stack(group, axis=1) for group in groups]).astype(np.float32)
+
+
 # ---------------------------------------------------------------------------------- sculpting
 
 

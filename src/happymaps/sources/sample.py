@@ -66,6 +66,7 @@ FOOTAGE = (
     Footage("wyn", 240, 320, 12, 6.5, True, "happy"),
 )
 SUBJECTS = tuple(footage.subject for footage in FOOTAGE)
+STRANGERS = ("Bea_Corin", "Dan_Elwy", "Fay_Gorm", "Hal_Ives", "Jo_Kern", "Lea_Munt")
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def draw_cast(destination: Path, *, people: int = 20, seed: int = 0, progress: b
     ):
         rows = [row for user in users for row in photograph(draft, user, seed, bar.update)]
         _write_table(draft / "truth/cmu_faces.csv", ("image", "yaw", "pitch"), rows)
-        _write_manifest(draft / "cmu_faces")
+        write_manifest(draft / "cmu_faces")
         for footage in FOOTAGE:
             _record(draft, footage, seed, bar.update)
     return Cast(destination, users, tuple(f.subject for f in FOOTAGE), pictures, frames)
@@ -147,7 +148,7 @@ def rng_of(seed: int, *words: str) -> np.random.Generator:
 
 def cast_person(name: str, seed: int, rng: np.random.Generator) -> Person:
     """Make up how one of the cast looks; among themselves their hair differs."""
-    group = USERS if name in USERS else SUBJECTS
+    group = next(group for group in (USERS, SUBJECTS, STRANGERS) if name in group)
     styles = rng_of(seed, "hair", *group).permutation(get_args(HairStyle)).tolist()
     # Dealt out like cards: in a small cast, no two heads of hair are alike.
     style: HairStyle = styles[group.index(name) % len(styles)]
@@ -476,7 +477,7 @@ def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]
         writer.writerows(rows)
 
 
-def _write_manifest(folder: Path) -> None:
+def write_manifest(folder: Path) -> None:
     """Write the checksums of all files in `folder` next to it, as sha256sum prints them."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*"))
     lines = [f"{hashlib.sha256((folder / n).read_bytes()).hexdigest()}  {n}\n" for n in names]

@@ -1,5 +1,6 @@
-"""Number the good CMU images of all scales and write them as PNG."""
+"""Number the good images and write them as PNG."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,18 @@ from happymaps.errors import InputError, exit_on_error
 from happymaps.files import replacing_folder, write_json
 from happymaps.images.decode import read_grey
 from happymaps.sources.face_names import parse_name
+from happymaps.sources.youtube_faces import IMAGES, person_of
 from happymaps.stages.layout import INTERIM, METRICS, RAW
 
 
 def main() -> None:
-    """Write data/interim/cmu_faces: PNGs as decoded, and index.csv saying where each came from."""
+    """Write data/interim/<set>: PNGs as decoded, and index.csv saying where each came from."""
     source = RAW / "cmu_faces"
     good = sorted(source.glob("*/*.pgm"))
     bad = sorted(source.glob("*/*.bad"))
-    with replacing_folder(INTERIM / "cmu_faces") as folder:
-        index = pd.DataFrame(
-            _convert(path, source, folder / f"{number:06d}.png")
-            for number, path in enumerate(tqdm(good, unit="image", desc="converting"))
-        )
-        index.to_csv(folder / "index.csv", index=False)
+    index = _convert_all("cmu_faces", good, source, _named_facts)
+    frames = sorted((RAW / "youtube_faces" / IMAGES).iterdir())
+    youtube = _convert_all("youtube_faces", frames, RAW / "youtube_faces" / IMAGES, _person)
     write_json(
         METRICS / "convert.json",
         {
@@ -32,27 +31,52 @@ def main() -> None:
             "bad": len(bad),
             "people": index["subject"].nunique(),
             "scales": {f"1/{scale}": int((index["scale"] == scale).sum()) for scale in (1, 2, 4)},
+            "youtube_faces": {"images": len(frames), "people": youtube["subject"].nunique()},
         },
     )
 
 
-def _convert(path: Path, source: Path, target: Path) -> dict[str, Any]:
-    name = parse_name(path.name)
-    if name is None:
-        raise InputError(f"{path}: not a CMU image's name")
+def _convert_all(
+    name: str, files: list[Path], source: Path, facts_of: Callable[[Path], dict[str, Any]]
+) -> pd.DataFrame:
+    """Write a set's pictures, numbered in the order given, and its index."""
+    with replacing_folder(INTERIM / name) as folder:
+        index = pd.DataFrame(
+            _convert(path, source, folder / f"{number:06d}.png", facts_of(path))
+            for number, path in enumerate(tqdm(files, unit="image", desc=f"converting {name}"))
+        )
+        index.to_csv(folder / "index.csv", index=False)
+    return index
+
+
+def _convert(path: Path, source: Path, target: Path, facts: dict[str, Any]) -> dict[str, Any]:
     picture = read_grey(path)
     Image.fromarray(picture).save(target)
     return {
         "image": target.name,
         "source": path.relative_to(source).as_posix(),
+        **facts,
+        "width": picture.shape[1],
+        "height": picture.shape[0],
+    }
+
+
+def _named_facts(path: Path) -> dict[str, Any]:
+    """What the name of a CMU image says."""
+    name = parse_name(path.name)
+    if name is None:
+        raise InputError(f"{path}: not a CMU image's name")
+    return {
         "subject": name.subject,
         "pose": name.pose,
         "expression": name.expression,
         "eyes": name.eyes,
         "scale": name.scale,
-        "width": picture.shape[1],
-        "height": picture.shape[0],
     }
+
+
+def _person(path: Path) -> dict[str, Any]:
+    return {"subject": person_of(path.name)}
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from happymaps.stages.layout import INTERIM, METRICS, PROCESSED
 
 
 def main() -> None:
-    """Write the CMU faces and the recordings in both views.
+    """Write the CMU faces, the recordings and the YouTube faces in both views.
 
     data/processed/<set>/plain and plain.npy are cropped as params say for the set, face and
     face.npy are the faces in the same pictures. Where no face is found in a photograph, the face
@@ -27,7 +27,12 @@ def main() -> None:
     as `happymaps predict` does.
     """
     params = Params.load()
-    methods = {"cmu_faces": params.crop.cmu_faces, "recordings": params.crop.recordings}
+    frames = params.crop.recordings  # which the YouTube faces are as well
+    methods = {
+        "cmu_faces": params.crop.cmu_faces,
+        "recordings": frames,
+        "youtube_faces": frames,
+    }
     metrics: dict[str, dict[str, int]] = {}
     for name, method in methods.items():
         index = pd.read_csv(INTERIM / name / "index.csv", dtype=str)

@@ -22,6 +22,7 @@ from happymaps.evaluation import predictions, scores
 from happymaps.files import replacing, write_json
 from happymaps.params import NetworkParams, Params
 from happymaps.stages.layout import CROSS_VALIDATED, HEADS, INTERIM, METRICS, PLOTS, PROCESSED
+from happymaps.stages.sets import more_people
 
 _RECORDED = ("accuracy", "left_accuracy", "left_balanced_accuracy")
 _LOOKS = ["eyes", "expression", "scale", "subject"]
@@ -37,7 +38,13 @@ def main() -> None:
     faces, _ = views[0]
     frames = load_faces(PROCESSED / "recordings", spec.crop)
     found = answer_everybody(
-        spec, views, params.train, params.cross_validate, params.seed, frames.images
+        spec,
+        views,
+        params.train,
+        params.cross_validate,
+        params.seed,
+        also=frames.images,
+        more=more_people(spec),
     )
     table = predictions(spec, found.logits, faces).assign(fold=found.fold)
     index = pd.read_csv(INTERIM / "cmu_faces" / "index.csv").set_index("image")

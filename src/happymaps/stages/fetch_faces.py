@@ -6,13 +6,14 @@ from happymaps.errors import exit_on_error
 from happymaps.files import replacing_folder, write_json
 from happymaps.params import Params
 from happymaps.sources import cmu_faces
+from happymaps.sources.manifests import read_manifest
 from happymaps.stages.layout import METRICS, RAW
 
 
 def main() -> None:
     """Write data/raw/cmu_faces and its counts."""
     faces = Params.load().faces
-    manifest = cmu_faces.read_manifest(faces.manifest)
+    manifest = read_manifest(faces.manifest)
     with replacing_folder(RAW / "cmu_faces") as folder:
         origin = cmu_faces.fetch(faces.path, faces.url, manifest, folder)
     print(f"{len(manifest)} images, all as published, from the {origin}")

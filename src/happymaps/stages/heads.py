@@ -14,7 +14,14 @@ from happymaps.images.crop import Box, head_box, method_of, part_of, seen_in
 from happymaps.images.decode import read_grey
 from happymaps.params import VIEWS, CropMethod, CropParams, Params, View
 from happymaps.photographs import finest_copies
-from happymaps.stages.layout import HEADS, INTERIM, METRICS, PROCESSED, RECORDED_HEADS
+from happymaps.stages.layout import (
+    HEADS,
+    INTERIM,
+    METRICS,
+    PROCESSED,
+    RECORDED_HEADS,
+    YOUTUBE_HEADS,
+)
 
 
 def main() -> None:
@@ -31,7 +38,13 @@ def main() -> None:
         count = min(len(person), params.audit.heads)
         names = person.sample(count, random_state=params.seed)["image"]
         recorded += _look(subject, names.set_axis(names), params.crop.recordings, params)
-    counts = _write_heads(faces, HEADS) | _write_heads(recorded, RECORDED_HEADS)
+    names = pd.read_csv(INTERIM / "youtube_faces" / "index.csv", dtype=str)["image"]
+    youtube = _look("youtube_faces", names.set_axis(names), params.crop.recordings, params)
+    counts = {
+        **_write_heads(faces, HEADS),
+        **_write_heads(recorded, RECORDED_HEADS),
+        **_write_heads(youtube, YOUTUBE_HEADS),
+    }
     write_json(METRICS / "heads.json", counts)
 
 
@@ -51,7 +64,7 @@ def _look(
     name: str, finest: "pd.Series[str]", method: CropMethod, params: Params
 ) -> list[tuple[Any, ...]]:
     """Rows of the table for a set's images, each of which has a finest copy."""
-    folder = INTERIM / ("cmu_faces" if name == "cmu_faces" else "recordings")
+    folder = INTERIM / (name if name in ("cmu_faces", "youtube_faces") else "recordings")
     copies = finest.unique()
     # Threads: the detector's networks release Python's lock.
     found = Parallel(n_jobs=params.threads, prefer="threads")(

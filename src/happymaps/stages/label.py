@@ -4,20 +4,36 @@ import pandas as pd
 
 from happymaps.errors import exit_on_error
 from happymaps.files import replacing, write_json
-from happymaps.labelling import count_truth, poses_at, read_annotation, truth_table
+from happymaps.labelling import (
+    count_truth,
+    poses_at,
+    poses_of_landmarks,
+    read_annotation,
+    truth_table,
+)
 from happymaps.params import Params
-from happymaps.stages.layout import ANNOTATIONS, INTERIM, METRICS, PROCESSED
+from happymaps.sources.youtube_faces import LANDMARKS, read_landmarks
+from happymaps.stages.layout import ANNOTATIONS, INTERIM, METRICS, PROCESSED, RAW
 
 
 def main() -> None:
-    """Write data/processed/<set>/truth.csv: from names for CMU, by hand for the recordings."""
+    """Write data/processed/<set>/truth.csv.
+
+    Poses are from names for CMU, by hand for the recordings, from landmarks for the YouTube faces.
+    """
     params = Params.load()
     cmu = _index("cmu_faces")
     recordings = _index("recordings")
+    youtube = _index("youtube_faces")
+    frames, landmarks = read_landmarks(RAW / "youtube_faces" / LANDMARKS)
+    youtube_poses = poses_of_landmarks(landmarks, params.landmarks).set_axis(frames)
     truths = {
         "cmu_faces": truth_table(cmu["image"], cmu["pose"], cmu["subject"]),
         "recordings": truth_table(
             recordings["image"], _annotated_poses(recordings), recordings["subject"]
+        ),
+        "youtube_faces": truth_table(
+            youtube["image"], youtube["source"].map(youtube_poses), youtube["subject"]
         ),
     }
     for name, truth in truths.items():
@@ -29,6 +45,7 @@ def main() -> None:
         recording.subject: count_truth(by_subject[recording.subject])
         for recording in params.recordings
     }
+    metrics["youtube_faces"] = count_truth(truths["youtube_faces"])
     write_json(METRICS / "label.json", metrics)
 
 

@@ -12,6 +12,7 @@ MODELS = Path("data/models")
 CONTROLS = Path("data/controls")
 HAPPYMAPS = Path("data/happymaps")
 HEADS = PROCESSED / "cmu_faces" / "heads.csv"
+YOUTUBE_HEADS = PROCESSED / "youtube_faces" / "heads.csv"
 RECORDED_HEADS = PROCESSED / "recordings" / "heads.csv"
 CAST = PROCESSED / "cast"
 TURNED = PROCESSED / "turned"

@@ -15,6 +15,7 @@ from happymaps.params import Params, SplitMethod
 from happymaps.photographs import photographs_of
 from happymaps.splitting import split
 from happymaps.stages.layout import HEADS, INTERIM, METRICS, PLOTS, PROCESSED
+from happymaps.stages.sets import more_people
 
 PUBLISHED_ACCURACY = 0.9947  # of one run, on a random split
 
@@ -39,10 +40,7 @@ def main() -> None:
             test = np.flatnonzero(parts["part"] == "test")
             trainings.append(Training(spec, test, params.seed + run))
     answers = answer_all(
-        trainings,
-        views,
-        params.train,
-        params.cross_validate,
+        trainings, views, params.train, params.cross_validate, more=more_people(spec)
     )
     labels = faces.labels(spec)
     rows = [

@@ -1,18 +1,23 @@
 """What the networks of each study learn from, and what they are watched and tested on."""
 
+from collections.abc import Sequence
+
 from happymaps.datasets import (
     LabelledImages,
+    WithHeads,
+    joined_with_heads,
     load_faces,
     load_objects,
     load_parts,
     load_test_sets,
     load_training,
+    load_with_heads,
     parts_of,
     read_heads,
 )
 from happymaps.images.crop import Box
 from happymaps.params import Cifar10Params, NetworkParams, Params
-from happymaps.stages.layout import CIFAR10, HEADS, PROCESSED, SPLIT
+from happymaps.stages.layout import CIFAR10, HEADS, PROCESSED, SPLIT, YOUTUBE_HEADS
 
 Study = Params | Cifar10Params
 
@@ -31,11 +36,22 @@ def watched_part(of: dict[str, LabelledImages]) -> str:
 
 def learned_from(
     params: Study, spec: NetworkParams, of: dict[str, LabelledImages]
-) -> tuple[LabelledImages, list[Box | None] | None]:
-    """The training part `of` the study in all views of a network, and the heads in faces."""
+) -> tuple[LabelledImages, Sequence[Box | None] | None]:
+    """What a network learns from, in all its views, and the heads in faces.
+
+    It is the training part `of` the study, and more people where the network asks for them.
+    """
     if isinstance(params, Cifar10Params):
         return of["train"], None
-    return load_training(PROCESSED / "cmu_faces", SPLIT, HEADS, spec.views)
+    train = load_training(PROCESSED / "cmu_faces", SPLIT, HEADS, spec.views)
+    return joined_with_heads([train, *more_people(spec)])
+
+
+def more_people(spec: NetworkParams) -> list[WithHeads]:
+    """People of other cameras, in all views of a network; nobody where it does not want them."""
+    if not spec.more_people:
+        return []
+    return load_with_heads(PROCESSED / "youtube_faces", YOUTUBE_HEADS, spec.views)
 
 
 def heads_in(params: Study, spec: NetworkParams) -> dict[str, Box | None]:
