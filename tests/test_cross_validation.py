@@ -18,7 +18,7 @@ from happymaps.cross_validation import (
     answer_all,
     answer_everybody,
 )
-from happymaps.datasets import LabelledImages, WithHeads
+from happymaps.datasets import LabelledImages, WithHeads, joined
 from happymaps.errors import InputError
 from happymaps.images.crop import Box
 from happymaps.networks import build_network
@@ -239,6 +239,22 @@ def test_other_images_are_answered_too_and_not_learned_from(
     answers = answer_all(trainings, views[:count], TRAIN, here, also)
     assert_by_hand(answers, trainings, views[:count], also)
     assert [others.shape for _, others in answers] == [(7, 4), (7, 2), (7, 4)]
+
+
+def test_other_people_are_learned_from_in_every_training(
+    here: CrossValidateParams, trainings: list[Training], views: list[WithHeads]
+) -> None:
+    own, (faces, heads) = views[:1], views[1]
+    everybody = len(faces)
+    # They are as good as the view itself, where nobody of it is tested.
+    training = replace(trainings[0], test=np.arange(everybody, everybody + 6))
+    test = toy_faces(6, seed=1)
+    shown = [(joined([own[0][0], test]), [*own[0][1], *[None] * 6])]
+    with_more = answer_all([training], shown, TRAIN, here, more=[(faces, heads)])
+    filled = (joined([faces, test]), [*heads, *[None] * 6])
+    (as_views,) = answer_all([training], [*shown, filled], TRAIN, here)
+    assert torch.equal(with_more[0][0], as_views[0])
+    assert not torch.equal(answers_of(training, shown, here), as_views[0])
 
 
 @pytest.mark.parametrize("leave_one_out", [False, True])

@@ -1,11 +1,19 @@
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from happymaps.errors import InputError
-from happymaps.labelling import count_truth, poses_at, read_annotation, truth_table
-from happymaps.params import POSES, Params
+from happymaps.labelling import (
+    count_truth,
+    poses_at,
+    poses_of_landmarks,
+    read_annotation,
+    truth_table,
+    turn_and_lift,
+)
+from happymaps.params import POSES, LandmarksParams, Params
 from toys import ROOT
 
 
@@ -89,3 +97,41 @@ def test_every_committed_recording_has_a_readable_annotation(params: Params) -> 
         intervals = read_annotation(file, end_of_video=60)
         assert set(intervals["pose"]) <= set(POSES)
         assert not intervals.empty
+
+
+def face(nose: tuple[float, float], tilt: float = 0.0) -> np.ndarray:
+    """Landmarks (68, 2): eyes at height 0, mouth at 2, cheeks 2 apart, all turned by `tilt`."""
+    points = np.zeros((68, 2))
+    points[[2, 14]] = (-1, 1), (1, 1)
+    points[[36, 45]] = (-0.6, 0), (0.6, 0)
+    points[[48, 54]] = (-0.4, 2), (0.4, 2)
+    points[30] = nose
+    sine, cosine = np.sin(tilt), np.cos(tilt)
+    return 50 + 30 * points @ np.array([[cosine, sine], [-sine, cosine]])
+
+
+@pytest.mark.parametrize("tilt", [0, 0.5, -1.2])
+def test_a_heads_turn_and_lift_by_hand_whatever_its_tilt(tilt: float) -> None:
+    turn, lift = turn_and_lift(np.stack([face((0.25, 1), tilt), face((-0.5, 0.5), tilt)]))
+    assert turn == pytest.approx([0.25, -0.5])
+    assert lift == pytest.approx([0.5, 0.25])
+
+
+def test_only_clear_heads_have_a_pose() -> None:
+    limits = LandmarksParams(straight=0.2, turned=0.4, level=(0.3, 0.8))
+    expected = {
+        (0, 1): "straight", (0.19, 1): "straight", (-0.19, 1.5): "straight",
+        (0.21, 1): None, (-0.39, 1): None, (0.41, 1): "left", (-0.41, 1): "right",
+        (0, 0.59): None, (0, 1.61): None, (0.9, 0.59): None, (0.9, 0.61): "left",
+    }  # fmt: skip
+    poses = poses_of_landmarks(np.stack([face(nose) for nose in expected]), limits)
+    assert poses.tolist() == list(expected.values())
+
+
+def test_of_poses_from_landmarks_those_that_are_none_are_unlabelled() -> None:
+    limits = LandmarksParams(straight=0.2, turned=0.4, level=(0.3, 0.8))
+    poses = poses_of_landmarks(np.stack([face((0.9, 1)), face((0.3, 1))]), limits)
+    names = pd.Series(["0.png", "1.png"])
+    assert count_truth(truth_table(names, poses, names)) == {
+        "images": 2, "straight": 0, "left": 1, "right": 0, "up": 0, "unlabelled": 1,
+    }  # fmt: skip

@@ -216,6 +216,18 @@ def test_a_saved_network_comes_back_with_spec_and_preprocessing(
     assert torch.equal(loaded.network(images), network(images))
 
 
+def test_a_file_says_that_more_people_were_learned_from_only_where_they_were(
+    tmp_path: Path, spec: NetworkParams
+) -> None:
+    crop = TrainingCropParams(size=32, resample="area", cmu_faces="stretch", face_margin=0.25)
+    for more in (False, True):
+        network = build_network(spec.model_copy(update={"more_people": more}), 32, seed=3).eval()
+        file = tmp_path / f"{more}.safetensors"
+        save_network(SavedNetwork("tiny", network, crop), file)
+        assert (b"more_people" in file.read_bytes()) == more
+        assert load_network(file).network.spec.more_people == more
+
+
 @pytest.mark.parametrize("content", [b"", b"not a network", b"\x10\0\0\0\0\0\0\0{}              "])
 def test_a_file_that_is_no_network_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "x.safetensors"

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,10 @@ def test_params_hold_nothing_that_an_experiment_would_resolve_for_good() -> None
         ("networks.experiment0.head", "sigmoid", "networks.experiment0.head"),
         ("networks.linear_output.loss", "cross_entropy", "networks.linear_output"),
         ("networks.experiment0.colour", True, "networks.experiment0.colour"),
+        ("landmarks.straight", 0.5, "landmarks: .*straight"),
+        ("landmarks.level", [0.8, 0.4], "landmarks: .*level"),
+        ("youtube_faces.manifest", None, "youtube_faces.manifest"),
+        ("networks.experiment0.more_people", "some", "networks.experiment0.more_people"),
         ("split.test_share", 1.0, "split.test_share"),
         ("split.method", "by_scale", "split.method"),
         ("split.fold", 5, "split"),
@@ -77,6 +82,7 @@ def test_params_hold_nothing_that_an_experiment_would_resolve_for_good() -> None
         ("recordings", [{"subject": "me", "path": "a"}, {"subject": "me", "path": "b"}], "once"),
         ("recordings", [{"subject": "cmu_test", "path": "a"}], "metrics' own"),
         ("recordings", [{"subject": "recordings", "path": "a"}], "metrics' own"),
+        ("recordings", [{"subject": "youtube_faces", "path": "a"}], "metrics' own"),
         ("cross_validate.folds", 1, "cross_validate.folds"),
         ("cross_validate.backend", "threads", "cross_validate.backend"),
         ("leaks.runs", 1, "leaks.runs"),
@@ -89,7 +95,13 @@ def test_a_wrong_value_is_named_with_its_file(
     with pytest.raises(InputError) as caught:
         Params.load(file)
     assert str(file) in str(caught.value)
-    assert named in str(caught.value)
+    assert re.search(named, str(caught.value))
+
+
+def test_more_people_are_of_no_use_to_networks_of_objects(objects: Cifar10Params) -> None:
+    content = objects.networks["basic"].model_dump() | {"more_people": True}
+    with pytest.raises(ValueError, match="more_people needs a target in faces"):
+        NetworkParams.model_validate(content)
 
 
 @pytest.mark.parametrize("content", ["", "- 1\n", "seed: [", "seed: 0\n"])

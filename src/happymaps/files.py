@@ -7,7 +7,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd  # which takes long to import
 
 
 @contextmanager
@@ -46,6 +49,12 @@ def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON, keys in the order given, floats as they are."""
     with replacing(path) as draft:
         draft.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, table: "pd.DataFrame") -> None:
+    """Write `table` as CSV, without its index."""
+    with replacing(path) as draft:
+        table.to_csv(draft, index=False)
 
 
 def sha256_of(path: Path) -> str:

@@ -164,7 +164,7 @@ def fit(
     for epoch in history:
         log(epoch)
     draw = _drawing(train, heads, spec, seed)
-    mixed = params.precision == "mixed" and multiplies_bfloat16(best_device())
+    mixed = _learns_in_bfloat16(params)
     bar: tqdm[Any]
     total = spec.epochs * len(train)
     with tqdm(total=total, unit="image", desc="training", disable=not progress) as bar:
@@ -212,6 +212,10 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
+def _learns_in_bfloat16(params: TrainParams) -> bool:
+    return params.precision == "mixed" and multiplies_bfloat16(best_device())
 
 
 def _optimizer(network: Network) -> torch.optim.Optimizer:
@@ -331,9 +335,9 @@ def _fingerprint(
     digest = hashlib.sha256()
     digest.update(network.spec.model_dump_json().encode())
     digest.update(params.model_dump_json().encode())
-    device = best_device()
     machine = (
-        f"{torch.get_num_threads()} {torch.__version__} {device.type} {multiplies_bfloat16(device)}"
+        f"{torch.get_num_threads()} {torch.__version__} {best_device().type}"
+        f" {_learns_in_bfloat16(params)}"
     )
     digest.update(f"{seed} {machine} {heads}".encode())
     for code in (__file__, networks.__file__, datasets.__file__, augmentation.__file__):

@@ -63,6 +63,7 @@ def test_all_images_came_through() -> None:
     extract = read_json("metrics/extract.json")
     names = ("intel_woman", "intel_man", "pexels_woman", "liveportrait_man", "liveportrait_woman")
     assert [extract[name] for name in names] == [23, 62, 472, 183, 354]
+    assert convert["youtube_faces"] == {"images": 1206, "people": 121}
     split = read_json("metrics/split.json")
     assert (split["train"], split["test"]) == (1685, 187)
 

@@ -59,7 +59,7 @@ def test_every_stage_leaves_its_outputs_and_metrics(project: Project) -> None:
     assert convert["images"] == len(drawn)
     assert convert["bad"] == len(list((project.folder / "data/sample/cmu_faces").rglob("*.bad")))
     label = read_json(metrics / "label.json")
-    assert set(label) == {"cmu_faces", "umo", "velu", "wyn"}
+    assert set(label) == {"cmu_faces", "umo", "velu", "wyn", "youtube_faces"}
     assert all(counts["left"] > 0 for counts in label.values())
     split = read_json(metrics / "split.json")
     assert split["train"] + split["test"] == convert["images"]
@@ -71,6 +71,20 @@ def test_every_stage_leaves_its_outputs_and_metrics(project: Project) -> None:
         assert (project.folder / f"data/models/{network}.safetensors").is_file()
         for picture in ("false_positives", "false_negatives"):
             assert (project.folder / f"plots/test/{network}/{picture}.png").stat().st_size > 1000
+
+
+def test_only_who_wants_more_people_learns_from_them(project: Project) -> None:
+    metrics = project.folder / "metrics"
+    train = read_json(metrics / "split.json")["train"]
+    counts = read_json(metrics / "label.json")["youtube_faces"]
+    more = counts["images"] - counts["unlabelled"]
+    assert counts["images"] == read_json(metrics / "fetch_youtube_faces.json")["images"] == 16
+    assert counts["up"] == 0
+    assert min(counts[pose] for pose in ("straight", "left", "right")) >= 4
+    # Each in both views, for it sees faces.
+    images = read_json(metrics / "train/four_class.json")["images"]
+    assert images == 2 * (train + more)
+    assert read_json(metrics / "train/experiment0.json")["images"] == train
 
 
 def test_every_neuron_of_every_network_has_its_map(project: Project) -> None:
@@ -152,7 +166,7 @@ def test_explain_answers_as_predict_does(project: Project, tmp_path: Path) -> No
 
 
 def test_row_n_of_the_truth_belongs_to_image_n(project: Project) -> None:
-    for name in ("cmu_faces", "recordings"):
+    for name in ("cmu_faces", "recordings", "youtube_faces"):
         folder = project.folder / "data/processed" / name
         truth = pd.read_csv(folder / "truth.csv", dtype=str)
         for view in ("plain", "face"):

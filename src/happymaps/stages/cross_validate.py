@@ -3,7 +3,6 @@
 import statistics
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -19,7 +18,7 @@ from happymaps.cross_validation import answer_everybody
 from happymaps.datasets import LabelledImages, load_faces, load_with_heads
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import predictions, scores
-from happymaps.files import replacing, write_json
+from happymaps.files import write_csv, write_json
 from happymaps.params import NetworkParams, Params
 from happymaps.stages.layout import CROSS_VALIDATED, HEADS, INTERIM, METRICS, PLOTS, PROCESSED
 from happymaps.stages.sets import more_people
@@ -61,11 +60,11 @@ def main() -> None:
         rescaled = rescaled_by_others(found.logits, labels, found.fold)
         figures["calibration"] = _write_calibration(name, found.logits, rescaled, labels)
     write_json(METRICS / "cross_validate" / f"{name}.json", figures)
-    _write_csv(table, CROSS_VALIDATED / f"{name}.csv")
+    write_csv(CROSS_VALIDATED / f"{name}.csv", table)
     folder = PLOTS / "cross_validate" / name
-    _write_csv(table[["actual", "predicted"]], folder / "confusion.csv")
+    write_csv(folder / "confusion.csv", table[["actual", "predicted"]])
     people = table.groupby("subject")["right"].mean().rename("accuracy").reset_index()
-    _write_csv(people, folder / "people.csv")
+    write_csv(folder / "people.csv", people)
 
 
 def _of_recordings(
@@ -95,17 +94,12 @@ def _write_calibration(
 ) -> dict[str, float]:
     tables = {"as trained": reliability(logits, labels), "rescaled": reliability(rescaled, labels)}
     diagram = pd.concat(tables, names=["confidences"]).reset_index("confidences")
-    _write_csv(diagram, PLOTS / "cross_validate" / name / "reliability.csv")
+    write_csv(PLOTS / "cross_validate" / name / "reliability.csv", diagram)
     return {
         "temperature": fit_temperature(logits, labels),
         "error": expected_calibration_error(tables["as trained"]),
         "error_rescaled": expected_calibration_error(tables["rescaled"]),
     }
-
-
-def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    with replacing(path) as draft:
-        table.to_csv(draft, index=False)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from happymaps.datasets import LabelledImages
 from happymaps.errors import exit_on_error
 from happymaps.figures import Row, as_picture, draw_sheet, to_pixels, zoom_of
-from happymaps.files import replacing, replacing_folder, write_json
+from happymaps.files import replacing, replacing_folder, write_csv, write_json
 from happymaps.networks import Network, build_network, load_network
 from happymaps.params import HappymapsParams, load_study
 from happymaps.stages.layout import CONTROLS, HAPPYMAPS, METRICS, MODELS, PLOTS
@@ -67,8 +67,7 @@ def main() -> None:
         for layer, drawn in maps.items() if layer != trained.decision_layer
     }  # fmt: skip
     table = neuron_table(trained, maps, real, verdicts, train, settings)
-    with replacing(HAPPYMAPS / f"{name}.csv") as draft:
-        table.to_csv(draft, index=False)
+    write_csv(HAPPYMAPS / f"{name}.csv", table)
 
     tests = pooled_tests(params, trained.spec, split)
     metrics = {

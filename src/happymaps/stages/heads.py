@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from happymaps.datasets import load_faces
 from happymaps.errors import exit_on_error
-from happymaps.files import replacing, write_json
+from happymaps.files import write_csv, write_json
 from happymaps.images.crop import Box, head_box, method_of, part_of, seen_in
 from happymaps.images.decode import read_grey
 from happymaps.params import VIEWS, CropMethod, CropParams, Params, View
@@ -51,8 +51,7 @@ def main() -> None:
 def _write_heads(rows: list[tuple[Any, ...]], path: Path) -> dict[str, dict[str, int]]:
     """Write a table, and count per set how many heads were found."""
     table = pd.DataFrame(rows, columns=["set", "view", "image", *Box._fields])
-    with replacing(path) as draft:
-        table.astype(dict.fromkeys(Box._fields, "Int64")).to_csv(draft, index=False)
+    write_csv(path, table.astype(dict.fromkeys(Box._fields, "Int64")))
     plain = table[table["view"] == "plain"].groupby("set", sort=False)["left"]
     return {
         str(name): {"images": len(edges), "heads_found": int(edges.notna().sum())}

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from happymaps.errors import exit_on_error
-from happymaps.files import replacing, write_json
+from happymaps.files import write_csv, write_json
 from happymaps.labelling import (
     count_truth,
     poses_at,
@@ -37,8 +37,7 @@ def main() -> None:
         ),
     }
     for name, truth in truths.items():
-        with replacing(PROCESSED / name / "truth.csv") as draft:
-            truth.to_csv(draft, index=False)
+        write_csv(PROCESSED / name / "truth.csv", truth)
     by_subject = dict(list(truths["recordings"].groupby("subject", sort=False)))
     metrics = {"cmu_faces": count_truth(truths["cmu_faces"])}
     metrics |= {

@@ -10,7 +10,7 @@ import pandas as pd
 from happymaps.cross_validation import Training, answer_all
 from happymaps.datasets import load_with_heads
 from happymaps.errors import exit_on_error
-from happymaps.files import replacing, write_json
+from happymaps.files import write_csv, write_json
 from happymaps.params import Params, SplitMethod
 from happymaps.photographs import photographs_of
 from happymaps.splitting import split
@@ -48,8 +48,7 @@ def main() -> None:
         for key, training, (logits, _) in zip(keys, trainings, answers, strict=True)
     ]
     table = pd.DataFrame(rows, columns=["split", "seed", "accuracy"])
-    with replacing(PLOTS / "leaks.csv") as draft:
-        table.to_csv(draft, index=False)
+    write_csv(PLOTS / "leaks.csv", table)
     figures = {
         str(method): {
             "mean": statistics.mean(runs["accuracy"]),

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from happymaps.errors import exit_on_error
-from happymaps.files import replacing, write_json
+from happymaps.files import write_csv, write_json
 from happymaps.labelling import read_truth
 from happymaps.params import Params
 from happymaps.photographs import photographs_of
@@ -18,8 +18,7 @@ def main() -> None:
     index = pd.read_csv(INTERIM / "cmu_faces" / "index.csv", dtype=str)
     photographs = photographs_of(index)
     parts = split(truth, photographs, params.split, params.seed)
-    with replacing(SPLIT) as draft:
-        parts.to_csv(draft, index=False)
+    write_csv(SPLIT, parts)
     test = parts["part"] == "test"
     write_json(
         METRICS / "split.json",

@@ -3,7 +3,7 @@
 from sklearn.model_selection import train_test_split
 
 from happymaps.errors import InputError, exit_on_error
-from happymaps.files import replacing, write_json
+from happymaps.files import write_csv, write_json
 from happymaps.labelling import read_objects
 from happymaps.params import Cifar10Params
 from happymaps.stages.layout import CIFAR10, METRICS, SPLIT
@@ -27,8 +27,7 @@ def main() -> None:
     )
     parts = truth[["image", "part"]].copy()
     parts.loc[kept, "part"] = "validation"
-    with replacing(SPLIT) as draft:
-        parts.to_csv(draft, index=False)
+    write_csv(SPLIT, parts)
     write_json(METRICS / "split.json", parts["part"].value_counts(sort=False).to_dict())
 
 

@@ -14,7 +14,7 @@ from happymaps.datasets import LabelledImages, load_test_sets
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import left_roc, predictions, scores
 from happymaps.figures import Row, draw_sheet
-from happymaps.files import replacing, write_json
+from happymaps.files import write_csv, write_json
 from happymaps.networks import load_network
 from happymaps.params import NetworkParams, Params
 from happymaps.stages.layout import METRICS, MODELS, PLOTS, PREDICTIONS, PROCESSED, SPLIT
@@ -37,7 +37,7 @@ def main() -> None:
     metrics["recordings"] = _everybody(network.spec, answered, sets, tables, params.subjects)
     write_json(METRICS / "test" / f"{name}.json", metrics)
     table = pd.concat(tables, names=["set"]).reset_index("set")
-    _write_csv(table, PREDICTIONS / f"{name}.csv")
+    write_csv(PREDICTIONS / f"{name}.csv", table)
     is_cmu = table["set"] == "cmu_test"
     _write_plot_data(PLOTS / "test" / name, "cmu_test", table[is_cmu])
     _write_plot_data(PLOTS / "test" / name, "recordings", table[~is_cmu])
@@ -73,13 +73,8 @@ def _everybody(
 
 
 def _write_plot_data(folder: Path, group: str, table: pd.DataFrame) -> None:
-    _write_csv(table[["actual", "predicted"]], folder / f"confusion_{group}.csv")
-    _write_csv(left_roc(table), folder / f"roc_{group}.csv")
-
-
-def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    with replacing(path) as draft:
-        table.to_csv(draft, index=False)
+    write_csv(folder / f"confusion_{group}.csv", table[["actual", "predicted"]])
+    write_csv(folder / f"roc_{group}.csv", left_roc(table))
 
 
 def _examples(

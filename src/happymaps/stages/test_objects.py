@@ -2,7 +2,6 @@
 
 import sys
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,7 @@ from happymaps.datasets import LabelledImages
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import object_scores, predictions
 from happymaps.figures import Row, as_picture, draw_sheet, zoom_of
-from happymaps.files import replacing, write_json
+from happymaps.files import write_csv, write_json
 from happymaps.networks import load_network
 from happymaps.params import Cifar10Params
 from happymaps.stages.layout import METRICS, MODELS, PLOTS, PREDICTIONS
@@ -30,9 +29,9 @@ def main() -> None:
     table = predictions(network.spec, logits, test)
     metrics = {"test": object_scores(network.spec, logits, test, table)}
     write_json(METRICS / "test" / f"{name}.json", metrics)
-    _write_csv(table, PREDICTIONS / f"{name}.csv")
+    write_csv(PREDICTIONS / f"{name}.csv", table)
     plots = PLOTS / "test" / name
-    _write_csv(table[["actual", "predicted"]], plots / "confusion.csv")
+    write_csv(plots / "confusion.csv", table[["actual", "predicted"]])
     right = table["actual"] == table["predicted"]
     drawn = {"random": ("random test images", table), "wrong": ("wrong answers", table[~right])}
     for kind, (title, chosen) in drawn.items():
@@ -40,11 +39,6 @@ def main() -> None:
         heading = f"{name}: {title} (above each image: its truth; the answer and its confidence)"
         zoom = zoom_of(network.image_size)
         draw_sheet(plots / f"{kind}.png", heading, rows, params.test.examples, zoom=zoom)
-
-
-def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    with replacing(path) as draft:
-        table.to_csv(draft, index=False)
 
 
 def _rows(

@@ -1,0 +1,191 @@
+import hashlib
+import io
+import os
+import tarfile
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from happymaps.errors import InputError
+from happymaps.sources.manifests import read_manifest
+from happymaps.sources.youtube_faces import (
+    LANDMARKS,
+    collect,
+    fetch,
+    person_of,
+    read_landmarks,
+    table_of,
+)
+from toys import ROOT
+
+COMMITTED = ROOT / "data/manifests/youtube_faces.sha256"
+UNREACHABLE = "http://127.0.0.1:1/faces.zip"
+FRAMES = {"Ann_Lee_00.jpg": b"frame of Ann", "Ann_Lee_01.jpg": b"another", "Bo_10.jpg": b"of Bo"}
+POINTS = {
+    name: np.random.default_rng(number).integers(0, 200, (68, 2)).astype(float)
+    for number, name in enumerate(FRAMES)
+}
+TABLE = table_of(POINTS)
+MANIFEST = {
+    f"images/{name}": hashlib.sha256(content).hexdigest() for name, content in FRAMES.items()
+} | {LANDMARKS: hashlib.sha256(TABLE).hexdigest()}
+EXPECTED = {f"images/{name}": content for name, content in FRAMES.items()} | {LANDMARKS: TABLE}
+
+
+def row(name: str) -> bytes:
+    return f"{name},{','.join(map(str, POINTS[name].ravel()))}\n".encode()
+
+
+HEAD = b",".join(str(number).encode() for number in range(136)) + b"\n"
+# As the course hands them out: in two parts, with tables of their own, and much else.
+COURSE = {
+    "course/data/training/Ann_Lee_00.jpg": FRAMES["Ann_Lee_00.jpg"],
+    "course/data/training/Bo_10.jpg": FRAMES["Bo_10.jpg"],
+    "course/data/test/Ann_Lee_01.jpg": FRAMES["Ann_Lee_01.jpg"],
+    "course/data/test/Cy_00.jpg": b"who was taken out",
+    "course/data/training_frames_keypoints.csv": b"," + HEAD + row("Bo_10.jpg")
+    + row("Ann_Lee_00.jpg"),
+    "course/data/test_frames_keypoints.csv": b"," + HEAD + row("Ann_Lee_01.jpg"),
+    "course/README.md": b"read me",
+}  # fmt: skip
+PUBLISHED = {f"faces/images/{name}": content for name, content in FRAMES.items()} | {
+    "faces/keypoints.csv": b"image," + HEAD + b"".join(map(row, FRAMES)),
+    "faces/LICENSE": b"MIT",
+}
+
+
+@pytest.fixture(autouse=True)
+def no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HAPPYMAPS_MIRROR", raising=False)
+
+
+def zipped(path: Path, files: Mapping[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def tarred(path: Path, files: Mapping[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def folder(path: Path, files: Mapping[str, bytes]) -> Path:
+    for name, content in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content)
+    return path
+
+
+def written(path: Path) -> dict[str, bytes]:
+    files = (file for file in path.rglob("*") if file.is_file())
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in files}
+
+
+@pytest.mark.parametrize("files", [PUBLISHED, COURSE])
+@pytest.mark.parametrize("pack", [folder, tarred, zipped])
+def test_frames_and_landmarks_come_out_alike_however_they_are_handed_out(
+    tmp_path: Path,
+    destination: Path,
+    pack: Callable[[Path, Mapping[str, bytes]], Path],
+    files: Mapping[str, bytes],
+) -> None:
+    collect(pack(tmp_path / "source", files), MANIFEST, destination)
+    assert written(destination) == EXPECTED
+    names, points = read_landmarks(destination / LANDMARKS)
+    assert names.tolist() == list(FRAMES)
+    assert (points == np.stack(list(POINTS.values()))).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"faces/images/Bo_10.jpg": b"somebody else"}, "images/Bo_10.jpg has SHA-256"),
+        ({"faces/images/Bo_10.jpg": None}, "1 of 3 images are missing.*images/Bo_10.jpg"),
+        ({"faces/keypoints.csv": None}, "Ann_Lee_00.jpg has no 68 landmarks"),
+        ({"faces/keypoints.csv": b"image," + HEAD + row("Bo_10.jpg")}, "Ann_Lee_00.jpg has no 68"),
+        ({"faces/keypoints.csv": PUBLISHED["faces/keypoints.csv"][:-9]}, "Bo_10.jpg has no 68"),
+        (
+            {"faces/keypoints.csv": PUBLISHED["faces/keypoints.csv"].replace(b",1", b",nan", 1)},
+            "the landmarks have SHA-256|has no 68 landmarks",
+        ),
+        (
+            {"faces/keypoints.csv": PUBLISHED["faces/keypoints.csv"].replace(b".0", b".5")},
+            "the landmarks have SHA-256",
+        ),
+        ({"faces/keypoints.csv": b"\xff\xfe\x00"}, "has no 68 landmarks"),
+    ],
+)
+def test_what_is_not_as_published_is_named_and_no_table_written(
+    tmp_path: Path, destination: Path, change: Mapping[str, bytes | None], why: str
+) -> None:
+    files = {name: data for name, data in (PUBLISHED | change).items() if data is not None}
+    with pytest.raises(InputError, match=rf"faces\.zip: .*({why})"):
+        collect(zipped(tmp_path / "faces.zip", files), MANIFEST, destination)
+    assert LANDMARKS not in written(destination)
+
+
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.9])
+def test_a_cut_archive_never_passes(tmp_path: Path, destination: Path, part: float) -> None:
+    source = tarred(tmp_path / "faces.tar", PUBLISHED)
+    content = source.read_bytes()
+    # The end of a tar is padding.
+    source.write_bytes(content[: int(len(content.rstrip(b"\0")) * part)])
+    with pytest.raises(InputError, match=r"faces\.tar"):
+        collect(source, MANIFEST, destination)
+    assert LANDMARKS not in written(destination)
+
+
+def test_path_then_mirror_then_network(
+    tmp_path: Path, destination: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    own = zipped(tmp_path / "own.zip", PUBLISHED)
+    assert fetch(None, f"{address}/own.zip", MANIFEST, destination) == "network"
+    assert written(destination) == EXPECTED
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    tarred(mirror / "youtube_faces_68pt.tar", PUBLISHED)
+    monkeypatch.setenv("HAPPYMAPS_MIRROR", str(mirror))
+    for path, place in ((None, "mirror"), (own, "path")):
+        (tmp_path / place).mkdir()
+        assert fetch(path, UNREACHABLE, MANIFEST, tmp_path / place) == place
+        assert written(tmp_path / place) == EXPECTED
+
+
+def test_an_unreachable_network_is_an_error(destination: Path) -> None:
+    with pytest.raises(InputError, match="cannot be fetched"):
+        fetch(None, UNREACHABLE, MANIFEST, destination)
+    assert written(destination) == {}
+
+
+def test_who_is_in_a_frame() -> None:
+    assert person_of("Abdel_Aziz_Al-Hakim_02.jpg") == "Abdel_Aziz_Al-Hakim"
+    assert person_of("images/Bo_10.jpg") == "Bo"
+
+
+def test_the_committed_manifest() -> None:
+    manifest = read_manifest(COMMITTED)
+    assert list(manifest) == sorted(manifest)
+    frames = manifest.keys() - {LANDMARKS}
+    assert len(frames) == len(manifest) - 1 == 1206
+    assert len({person_of(name) for name in frames}) == 121
+
+
+REAL = Path(os.environ.get("HAPPYMAPS_MIRROR", "none")) / "youtube_faces_68pt.tar"
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason="no mirror with the YouTube Faces")
+def test_the_real_archive(destination: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAPPYMAPS_MIRROR", str(REAL.parent))
+    manifest = read_manifest(COMMITTED)
+    assert fetch(None, UNREACHABLE, manifest, destination) == "mirror"
+    found = written(destination)
+    assert {name: hashlib.sha256(found[name]).hexdigest() for name in found} == manifest
