@@ -249,7 +249,7 @@ def test_other_people_are_learned_from_in_every_training(
     # They are as good as the view itself, where nobody of it is tested.
     training = replace(trainings[0], test=np.arange(everybody, everybody + 6))
     test = toy_faces(6, seed=1)
-    shown = [(joined([own[0][0], test]), [*own[0][1], *[None] * 6])]
+    shown: list[WithHeads] = [(joined([own[0][0], test]), [*own[0][1], *[None] * 6])]
     with_more = answer_all([training], shown, TRAIN, here, more=[(faces, heads)])
     filled = (joined([faces, test]), [*heads, *[None] * 6])
     (as_views,) = answer_all([training], [*shown, filled], TRAIN, here)

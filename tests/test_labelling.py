@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
 from happymaps.errors import InputError
 from happymaps.labelling import (
@@ -99,7 +100,7 @@ def test_every_committed_recording_has_a_readable_annotation(params: Params) -> 
         assert not intervals.empty
 
 
-def face(nose: tuple[float, float], tilt: float = 0.0) -> np.ndarray:
+def face(nose: tuple[float, float], tilt: float = 0.0) -> NDArray[np.float64]:
     """Landmarks (68, 2): eyes at height 0, mouth at 2, cheeks 2 apart, all turned by `tilt`."""
     points = np.zeros((68, 2))
     points[[2, 14]] = (-1, 1), (1, 1)
@@ -107,7 +108,7 @@ def face(nose: tuple[float, float], tilt: float = 0.0) -> np.ndarray:
     points[[48, 54]] = (-0.4, 2), (0.4, 2)
     points[30] = nose
     sine, cosine = np.sin(tilt), np.cos(tilt)
-    return 50 + 30 * points @ np.array([[cosine, sine], [-sine, cosine]])
+    return np.asarray(50 + 30 * points @ np.array([[cosine, sine], [-sine, cosine]]))
 
 
 @pytest.mark.parametrize("tilt", [0, 0.5, -1.2])

@@ -128,6 +128,7 @@ class CropParams(TrainingCropParams):
     """How pictures of any size become square grey ones of `size` pixels."""
 
     recordings: CropMethod
+    youtube_faces: CropMethod
 
     def of_training(self) -> TrainingCropParams:
         """The part that a network's file remembers."""

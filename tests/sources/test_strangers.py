@@ -16,7 +16,6 @@ from happymaps.sources.strangers import draw_strangers
 from happymaps.sources.youtube_faces import LANDMARKS, read_landmarks
 
 SCENE = Scene(width=240, height=240, scale=60, centre=(0.5, 0.45), light=(0, 0.3, 0.9), noise=0)
-NOSE_TIP, MOUTH = 30, range(48, 60)
 
 
 @pytest.fixture(scope="module")
@@ -72,16 +71,15 @@ def test_only_so_many_people_are_there(tmp_path: Path, people: int) -> None:
 @pytest.mark.parametrize("person", [Person(hair_style="bald"), Person(0.9, 1.1, hair_style="bald")])
 @pytest.mark.parametrize(("yaw", "pitch"), [(0, 0), (25, 0), (-40, 0), (0, 30)])
 def test_landmarks_lie_on_the_head_and_turn_with_it(person: Person, yaw: int, pitch: int) -> None:
-    picture, head = render(person, yaw=yaw, pitch=pitch, scene=SCENE)
+    _, head = render(person, yaw=yaw, pitch=pitch, scene=SCENE)
     points = landmarks(person, yaw=yaw, pitch=pitch, roll=0, scene=SCENE)
     assert points.shape == (68, 2)
     columns, rows = points[17:].round().astype(int).T  # the jaw runs along the edge
-    assert head[rows, columns].all()
-    # A mouth is darker than the skin around it.
-    columns, rows = points[list(MOUTH)].round().astype(int).T
-    if yaw == 0:
-        around = picture[rows.min() - 12 : rows.max() + 12, columns.min() - 12 : columns.max() + 12]
-        assert picture[rows, columns].mean() < around.mean()
+    assert head[rows, columns].mean() > 0.95
+    # Where it does not look to, they would not lie.
+    other = landmarks(person, yaw=yaw + 60, pitch=pitch, roll=0, scene=SCENE)
+    columns, rows = other[17:].round().astype(int).T
+    assert head[rows, columns].mean() < 0.95
 
 
 def test_a_nose_moves_to_the_subjects_left_and_up_with_the_head() -> None:

@@ -27,11 +27,10 @@ def main() -> None:
     as `happymaps predict` does.
     """
     params = Params.load()
-    frames = params.crop.recordings  # which the YouTube faces are as well
     methods = {
         "cmu_faces": params.crop.cmu_faces,
-        "recordings": frames,
-        "youtube_faces": frames,
+        "recordings": params.crop.recordings,
+        "youtube_faces": params.crop.youtube_faces,
     }
     metrics: dict[str, dict[str, int]] = {}
     for name, method in methods.items():

@@ -39,7 +39,7 @@ def main() -> None:
         names = person.sample(count, random_state=params.seed)["image"]
         recorded += _look(subject, names.set_axis(names), params.crop.recordings, params)
     names = pd.read_csv(INTERIM / "youtube_faces" / "index.csv", dtype=str)["image"]
-    youtube = _look("youtube_faces", names.set_axis(names), params.crop.recordings, params)
+    youtube = _look("youtube_faces", names.set_axis(names), params.crop.youtube_faces, params)
     counts = {
         **_write_heads(faces, HEADS),
         **_write_heads(recorded, RECORDED_HEADS),
