@@ -65,6 +65,7 @@ def test_a_photograph_without_a_face_is_cut_out_where_the_others_of_its_person_a
         subject=["ann"] * 4 + ["bob"],
     )
     put("recordings", [found[0], lost], subject=["cai"] * 2)
+    put("youtube_faces", [lost, found[1]], subject=["dan"] * 2)
     crop.main()
     parts = [part_of(picture, "face", params.crop) for picture in found]
     assert all(face_found for _, face_found in parts)
@@ -84,8 +85,10 @@ def test_a_photograph_without_a_face_is_cut_out_where_the_others_of_its_person_a
     ]
     assert np.abs(faces.astype(int) - np.stack(expected)).max() <= 1
     # A frame is cropped as `happymaps predict` does it, which has no other pictures to look at.
-    frames = np.load(PROCESSED / "recordings" / "face.npy")
-    assert np.abs(frames[1].astype(int) - cut_out(lost, square, params.crop)).max() <= 1
+    for name, row in (("recordings", 1), ("youtube_faces", 0)):
+        frames = np.load(PROCESSED / name / "face.npy")
+        assert np.abs(frames[row].astype(int) - cut_out(lost, square, params.crop)).max() <= 1
     metrics = json.loads((METRICS / "crop.json").read_text())
     assert metrics["cmu_faces"] == {"images": 5, "faces_found": 3, "faces_not_found": 2}
     assert metrics["recordings"] == {"images": 2, "faces_found": 1, "faces_not_found": 1}
+    assert metrics["youtube_faces"] == metrics["recordings"]

@@ -29,6 +29,7 @@ def crop_params(size: int, resample: str = "area", margin: float = 0.0) -> CropP
             "resample": resample,
             "cmu_faces": "stretch",
             "recordings": "square",
+            "youtube_faces": "square",
             "face_margin": margin,
         }
     )
