@@ -13,7 +13,16 @@ from happymaps.params import Cifar10Params, NetworkParams, Params
 from projects import reproduced
 from toys import ROOT
 
-__all__ = ["address", "destination", "objects", "one_thread", "params", "reproduced", "spec"]
+__all__ = [
+    "address",
+    "destination",
+    "no_mirror",
+    "objects",
+    "one_thread",
+    "params",
+    "reproduced",
+    "spec",
+]
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +50,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HAPPYMAPS_MIRROR", raising=False)
 
 
 @pytest.fixture

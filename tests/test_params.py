@@ -1,4 +1,3 @@
-import re
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +67,8 @@ def test_params_hold_nothing_that_an_experiment_would_resolve_for_good() -> None
         ("networks.experiment0.head", "sigmoid", "networks.experiment0.head"),
         ("networks.linear_output.loss", "cross_entropy", "networks.linear_output"),
         ("networks.experiment0.colour", True, "networks.experiment0.colour"),
-        ("landmarks.straight", 0.5, "landmarks: .*straight"),
-        ("landmarks.level", [0.8, 0.4], "landmarks: .*level"),
+        ("landmarks.straight", 0.5, "landmarks: Value error, straight"),
+        ("landmarks.level", [0.8, 0.4], "landmarks: Value error, level"),
         ("youtube_faces.manifest", None, "youtube_faces.manifest"),
         ("networks.experiment0.more_people", "some", "networks.experiment0.more_people"),
         ("split.test_share", 1.0, "split.test_share"),
@@ -95,7 +94,7 @@ def test_a_wrong_value_is_named_with_its_file(
     with pytest.raises(InputError) as caught:
         Params.load(file)
     assert str(file) in str(caught.value)
-    assert re.search(named, str(caught.value))
+    assert named in str(caught.value)
 
 
 def test_more_people_are_of_no_use_to_networks_of_objects(objects: Cifar10Params) -> None:

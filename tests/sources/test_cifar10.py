@@ -1,10 +1,8 @@
 import hashlib
 import io
 import pickle
-import tarfile
-import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,9 @@ from torchvision.datasets import CIFAR10  # type: ignore[import-untyped]
 from happymaps.errors import InputError
 from happymaps.params import OBJECTS
 from happymaps.sources.cifar10 import collect, fetch
+from packing import tarred, write_folder, zipped
+
+pytestmark = pytest.mark.usefixtures("no_mirror")
 
 UNREACHABLE = "http://127.0.0.1:1/cifar-10-python.tar.gz"
 COUNTS = {"train": 2, "test": 1}
@@ -75,34 +76,11 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     return made
 
 
-def zipped(path: Path, files: Mapping[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return path
-
-
-def tarred(path: Path, files: Iterable[tuple[str, bytes]]) -> Path:
-    with tarfile.open(path, "w:xz" if path.suffix == ".xz" else "w:gz") as archive:
-        for name, content in files:
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return path
-
-
-def write_folder(folder: Path, files: Mapping[str, bytes]) -> Path:
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder
-
-
 def made(tmp_path: Path, name: str, files: Mapping[str, bytes]) -> Path:
     if name.endswith(".zip"):
         return zipped(tmp_path / name, files)
     if ".tar." in name:
-        return tarred(tmp_path / name, files.items())
+        return tarred(tmp_path / name, files)
     return write_folder(tmp_path / name, files)
 
 
@@ -126,11 +104,6 @@ def refused(source: Path, destination: Path, reason: str) -> None:
     with pytest.raises(InputError, match=rf"(?s){source.name}.*{reason}"):
         collect(source, destination, counts=COUNTS)
     assert list(destination.iterdir()) == []
-
-
-@pytest.fixture(autouse=True)
-def no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HAPPYMAPS_MIRROR", raising=False)
 
 
 @pytest.mark.parametrize("name", ["pictures", "pictures.tar.xz", "pictures.zip"])

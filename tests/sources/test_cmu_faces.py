@@ -1,18 +1,19 @@
 import hashlib
-import io
 import os
-import tarfile
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 
 import pytest
 
+import packing
 from happymaps.errors import InputError
 from happymaps.sources.cmu_faces import collect, fetch
 from happymaps.sources.face_names import FaceName, parse_name
 from happymaps.sources.manifests import read_manifest
+from packing import contents, write_folder
+
+pytestmark = pytest.mark.usefixtures("no_mirror")
 
 COMMITTED = Path(__file__).parents[2] / "data/manifests/cmu_faces.sha256"
 UNREACHABLE = "http://127.0.0.1:1/faces.zip"
@@ -27,39 +28,11 @@ FIRST = next(iter(FACES))
 
 
 def zipped(path: Path, members: Iterable[tuple[str, bytes]]) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members:
-            archive.writestr(f"faces/{name}", content)
-    return path
+    return packing.zipped(path, ((f"faces/{name}", content) for name, content in members))
 
 
 def tarred(path: Path, files: Mapping[str, bytes]) -> Path:
-    with tarfile.open(path, "w:gz") as archive:
-        for name, content in files.items():
-            info = tarfile.TarInfo(f"./faces/{name}")
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return path
-
-
-def written(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def write_folder(folder: Path, files: Mapping[str, bytes]) -> Path:
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HAPPYMAPS_MIRROR", raising=False)
+    return packing.tarred(path, ((f"./faces/{name}", data) for name, data in files.items()))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +115,7 @@ def test_collect(tmp_path: Path, destination: Path, kind: str) -> None:
         inner = source.read_bytes()
         zipped(source, [("cmu.data.html", b"<html>"), ("faces.tar.gz", inner)])
     collect(source, MANIFEST, destination)
-    assert written(destination) == FACES
+    assert contents(destination) == FACES
 
 
 def test_foreign_members_are_passed_over(tmp_path: Path, destination: Path) -> None:
@@ -156,7 +129,7 @@ def test_foreign_members_are_passed_over(tmp_path: Path, destination: Path) -> N
     collect(
         zipped(tmp_path / "faces.zip", [*foreign.items(), *FACES.items()]), MANIFEST, destination
     )
-    assert written(destination) == FACES
+    assert contents(destination) == FACES
 
 
 @pytest.mark.parametrize("right_first", [True, False])
@@ -166,14 +139,14 @@ def test_of_two_copies_the_right_one_is_taken(
     copies = [(f"old/{FIRST}", b"damaged"), *((f"new/{name}", FACES[name]) for name in FACES)]
     source = zipped(tmp_path / "faces.zip", reversed(copies) if right_first else copies)
     collect(source, MANIFEST, destination)
-    assert written(destination) == FACES
+    assert contents(destination) == FACES
 
 
 def test_missing_images_are_named(tmp_path: Path, destination: Path) -> None:
     some = list(FACES.items())[1:3]
     with pytest.raises(InputError, match=rf"faces\.zip: 2 of 4 images are missing.*{FIRST}"):
         collect(zipped(tmp_path / "faces.zip", some), MANIFEST, destination)
-    assert written(destination).items() <= FACES.items()
+    assert contents(destination).items() <= FACES.items()
 
 
 def test_a_wrong_hash_is_named_and_not_written(tmp_path: Path, destination: Path) -> None:
@@ -182,7 +155,7 @@ def test_a_wrong_hash_is_named_and_not_written(tmp_path: Path, destination: Path
         collect(source, MANIFEST, destination)
     assert MANIFEST[FIRST] in str(caught.value)
     assert hashlib.sha256(b"P5 left?").hexdigest() in str(caught.value)
-    assert FIRST not in written(destination)
+    assert FIRST not in contents(destination)
 
 
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.9])
@@ -192,7 +165,7 @@ def test_a_cut_archive_never_passes(tmp_path: Path, destination: Path, part: flo
     source.write_bytes(content[: int(len(content) * part)])
     with pytest.raises(InputError, match=r"faces\.tar\.gz"):
         collect(source, MANIFEST, destination)
-    assert written(destination).items() <= FACES.items()
+    assert contents(destination).items() <= FACES.items()
 
 
 def test_path_comes_first(
@@ -201,7 +174,7 @@ def test_path_comes_first(
     monkeypatch.setenv("HAPPYMAPS_MIRROR", str(tmp_path / "none"))
     source = zipped(tmp_path / "own.zip", FACES.items())
     assert fetch(source, UNREACHABLE, MANIFEST, destination) == "path"
-    assert written(destination) == FACES
+    assert contents(destination) == FACES
 
 
 def test_a_missing_path_is_not_replaced_by_the_mirror(
@@ -211,7 +184,7 @@ def test_a_missing_path_is_not_replaced_by_the_mirror(
     monkeypatch.setenv("HAPPYMAPS_MIRROR", str(tmp_path))
     with pytest.raises(InputError, match=r"none\.zip: no such file"):
         fetch(tmp_path / "none.zip", UNREACHABLE, MANIFEST, destination)
-    assert written(destination) == {}
+    assert contents(destination) == {}
 
 
 @pytest.mark.parametrize("name", ["cmu_faces", "cmu_faces.tar.gz", "cmu+face+images.zip"])
@@ -226,7 +199,7 @@ def test_mirror_comes_second(
         zipped(tmp_path / name, FACES.items())
     monkeypatch.setenv("HAPPYMAPS_MIRROR", str(tmp_path))
     assert fetch(None, UNREACHABLE, MANIFEST, destination) == "mirror"
-    assert written(destination) == FACES
+    assert contents(destination) == FACES
 
 
 @pytest.mark.parametrize("mirror", [True, False])
@@ -238,13 +211,13 @@ def test_network_comes_last(
         monkeypatch.setenv("HAPPYMAPS_MIRROR", str(tmp_path / "mirror of other things"))
     zipped(tmp_path / "faces.zip", FACES.items())
     assert fetch(None, f"{address}/faces.zip", MANIFEST, destination) == "network"
-    assert written(destination) == FACES
+    assert contents(destination) == FACES
 
 
 def test_the_network_has_none(destination: Path, address: str) -> None:
     with pytest.raises(InputError, match="HTTP status 404"):
         fetch(None, f"{address}/faces.zip", MANIFEST, destination)
-    assert written(destination) == {}
+    assert contents(destination) == {}
 
 
 REAL = Path(os.environ.get("HAPPYMAPS_MIRROR", "none")) / "cmu_faces.tar.gz"
@@ -255,5 +228,5 @@ def test_the_real_archive(destination: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("HAPPYMAPS_MIRROR", str(REAL.parent))
     manifest = read_manifest(COMMITTED)
     assert fetch(None, UNREACHABLE, manifest, destination) == "mirror"
-    found = written(destination)
+    found = contents(destination)
     assert {name: hashlib.sha256(found[name]).hexdigest() for name in found} == manifest

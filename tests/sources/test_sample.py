@@ -17,6 +17,7 @@ from happymaps.sources.drawing import Expression, Eyes, Person, Scene, render
 from happymaps.sources.face_names import parse_name
 from happymaps.sources.manifests import read_manifest
 from happymaps.sources.sample import Cast, Footage, draw_cast, label
+from packing import contents
 
 BALD = Person(hair_style="bald")
 FRONTAL = Scene(noise=0.0, light=(0.0, 0.4, 0.8), centre=(0.5, 0.42))
@@ -36,11 +37,6 @@ def short_footage() -> Any:
 @pytest.fixture(scope="module")
 def cast(tmp_path_factory: pytest.TempPathFactory, short_footage: None) -> Cast:
     return draw_cast(tmp_path_factory.mktemp("two") / "out", people=2, seed=5, progress=False)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def rows(path: Path) -> list[dict[str, str]]:

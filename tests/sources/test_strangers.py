@@ -14,6 +14,7 @@ from happymaps.sources.manifests import read_manifest
 from happymaps.sources.sample import STRANGERS
 from happymaps.sources.strangers import draw_strangers
 from happymaps.sources.youtube_faces import LANDMARKS, read_landmarks
+from packing import contents
 
 SCENE = Scene(width=240, height=240, scale=60, centre=(0.5, 0.45), light=(0, 0.3, 0.9), noise=0)
 
@@ -23,11 +24,6 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("strangers") / "faces"
     draw_strangers(folder, people=2, seed=3)
     return folder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def test_the_same_seed_draws_the_same_bytes_and_another_others(drawn: Path, tmp_path: Path) -> None:

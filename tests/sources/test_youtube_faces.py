@@ -1,8 +1,5 @@
 import hashlib
-import io
 import os
-import tarfile
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -19,7 +16,10 @@ from happymaps.sources.youtube_faces import (
     read_landmarks,
     table_of,
 )
+from packing import contents, tarred, write_folder, zipped
 from toys import ROOT
+
+pytestmark = pytest.mark.usefixtures("no_mirror")
 
 COMMITTED = ROOT / "data/manifests/youtube_faces.sha256"
 UNREACHABLE = "http://127.0.0.1:1/faces.zip"
@@ -57,49 +57,16 @@ PUBLISHED = {f"faces/images/{name}": content for name, content in FRAMES.items()
 }
 
 
-@pytest.fixture(autouse=True)
-def no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HAPPYMAPS_MIRROR", raising=False)
-
-
-def zipped(path: Path, files: Mapping[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return path
-
-
-def tarred(path: Path, files: Mapping[str, bytes]) -> Path:
-    with tarfile.open(path, "w") as archive:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return path
-
-
-def folder(path: Path, files: Mapping[str, bytes]) -> Path:
-    for name, content in files.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(content)
-    return path
-
-
-def written(path: Path) -> dict[str, bytes]:
-    files = (file for file in path.rglob("*") if file.is_file())
-    return {file.relative_to(path).as_posix(): file.read_bytes() for file in files}
-
-
 @pytest.mark.parametrize("files", [PUBLISHED, COURSE])
-@pytest.mark.parametrize("pack", [folder, tarred, zipped])
+@pytest.mark.parametrize("pack", [write_folder, tarred, zipped])
 def test_frames_and_landmarks_come_out_alike_however_they_are_handed_out(
     tmp_path: Path,
     destination: Path,
     pack: Callable[[Path, Mapping[str, bytes]], Path],
     files: Mapping[str, bytes],
 ) -> None:
-    collect(pack(tmp_path / "source", files), MANIFEST, destination)
-    assert written(destination) == EXPECTED
+    collect(pack(tmp_path / "source.tar", files), MANIFEST, destination)
+    assert contents(destination) == EXPECTED
     names, points = read_landmarks(destination / LANDMARKS)
     assert names.tolist() == list(FRAMES)
     assert (points == np.stack(list(POINTS.values()))).all()
@@ -130,7 +97,7 @@ def test_what_is_not_as_published_is_named_and_no_table_written(
     files = {name: data for name, data in {**PUBLISHED, **change}.items() if data is not None}
     with pytest.raises(InputError, match=rf"faces\.zip: .*({why})"):
         collect(zipped(tmp_path / "faces.zip", files), MANIFEST, destination)
-    assert LANDMARKS not in written(destination)
+    assert LANDMARKS not in contents(destination)
 
 
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.9])
@@ -141,7 +108,7 @@ def test_a_cut_archive_never_passes(tmp_path: Path, destination: Path, part: flo
     source.write_bytes(content[: int(len(content.rstrip(b"\0")) * part)])
     with pytest.raises(InputError, match=r"faces\.tar"):
         collect(source, MANIFEST, destination)
-    assert LANDMARKS not in written(destination)
+    assert LANDMARKS not in contents(destination)
 
 
 def test_path_then_mirror_then_network(
@@ -149,7 +116,7 @@ def test_path_then_mirror_then_network(
 ) -> None:
     own = zipped(tmp_path / "own.zip", PUBLISHED)
     assert fetch(None, f"{address}/own.zip", MANIFEST, destination) == "network"
-    assert written(destination) == EXPECTED
+    assert contents(destination) == EXPECTED
     mirror = tmp_path / "a mirror"
     mirror.mkdir()
     tarred(mirror / "youtube_faces_68pt.tar", PUBLISHED)
@@ -157,13 +124,13 @@ def test_path_then_mirror_then_network(
     for path, place in ((None, "mirror"), (own, "path")):
         (tmp_path / place).mkdir()
         assert fetch(path, UNREACHABLE, MANIFEST, tmp_path / place) == place
-        assert written(tmp_path / place) == EXPECTED
+        assert contents(tmp_path / place) == EXPECTED
 
 
 def test_an_unreachable_network_is_an_error(destination: Path) -> None:
     with pytest.raises(InputError, match="cannot be fetched"):
         fetch(None, UNREACHABLE, MANIFEST, destination)
-    assert written(destination) == {}
+    assert contents(destination) == {}
 
 
 def test_who_is_in_a_frame() -> None:
@@ -187,5 +154,5 @@ def test_the_real_archive(destination: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("HAPPYMAPS_MIRROR", str(REAL.parent))
     manifest = read_manifest(COMMITTED)
     assert fetch(None, UNREACHABLE, manifest, destination) == "mirror"
-    found = written(destination)
+    found = contents(destination)
     assert {name: hashlib.sha256(found[name]).hexdigest() for name in found} == manifest
