@@ -28,7 +28,7 @@ COPIES = 300
 LARGE: dict[str, float] = {
     "mirror": True, "turn": 40, "nod": 40, "background": 1, "shift": 0.1, "scale": 0.3,
     "rotation": 10, "brightness": 0.2, "contrast": 0.4, "gamma": 0.4, "light": 0.4, "blur": 0.05,
-    "noise": 0.05,
+    "noise": 0.05, "hide": 0.3,
 }  # fmt: skip
 NEED_HEADS = {"turn", "nod", "background"}
 
@@ -549,6 +549,33 @@ def _alike(one: Floats, other: Floats) -> float:
     return float((one * other).mean() / np.sqrt((one**2).mean() * (other**2).mean()))
 
 
+# --- something before a part of the image
+
+
+def test_a_rectangle_is_hidden_of_half_of_the_images_and_nothing_else_changes() -> None:
+    image = noise_image()
+    copies, _ = copies_of(image, only(hide=0.3), count=1000)
+    hidden = copies != image
+    some = hidden.any(axis=(1, 2))
+    assert some.mean() == pytest.approx(0.5, abs=0.05)
+    for mask in hidden[some]:
+        rows, columns = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
+        inside = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        # By chance a cover has the very shade that it hides.
+        assert (~inside).sum() <= 2 + 0.05 * inside.size
+        assert inside.size < 0.35 * image.size
+    # Everywhere, but at the edges more seldom than in the middle.
+    often = hidden.mean(axis=0)
+    assert often.min() > 0.01
+    assert often[24:40, 24:40].mean() > 1.2 * often[:8, :8].mean()
+
+
+def test_nothing_is_hidden_by_the_very_smallest_share() -> None:
+    image = noise_image()
+    copies, _ = copies_of(image, only(hide=1e-9))
+    assert (copies == image).all()
+
+
 # --- what holds for every change
 
 
@@ -599,8 +626,8 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(change: str) ->
 
     assert drawn(0, 0) == drawn(0, 0)
     assert drawn(0, 0) != drawn(0, 1)
-    # Backgrounds and noise are drawn beforehand, from a seed of their own.
-    beforehand = change in {"all", "background", "noise"}
+    # Backgrounds, noise and covers are drawn beforehand, from a seed of their own.
+    beforehand = change in {"all", "background", "noise", "hide"}
     assert (drawn(0, 0) != drawn(1, 0)) is beforehand
 
 

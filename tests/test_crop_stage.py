@@ -10,10 +10,10 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
-from happymaps.images.crop import centre_square, cut_out, part_of
+from happymaps.images.crop import centre_square, cut_out, find_face, part_of
 from happymaps.params import Params
 from happymaps.sources.drawing import Person, Scene, render
-from happymaps.stages import crop
+from happymaps.stages import crop, find_faces
 from happymaps.stages.layout import INTERIM, METRICS, PROCESSED
 from toys import ROOT
 
@@ -66,19 +66,18 @@ def test_a_photograph_without_a_face_is_cut_out_where_the_others_of_its_person_a
     )
     put("recordings", [found[0], lost], subject=["cai"] * 2)
     put("youtube_faces", [lost, found[1]], subject=["dan"] * 2)
+    find_faces.main()
     crop.main()
-    parts = [part_of(picture, "face", params.crop) for picture in found]
-    assert all(face_found for _, face_found in parts)
-    middle = tuple(np.median([part for part, _ in parts], axis=0))
+    faces_there = [find_face(picture) for picture in found]
+    assert None not in faces_there
+    parts = [part_of((HEIGHT, WIDTH), face, "face", params.crop) for face in faces_there]
+    middle = tuple(np.median(parts, axis=0))
     square = centre_square(WIDTH, HEIGHT)
     # The places differ from one another, and from the square.
-    assert len({part for part, _ in parts} | {middle, square}) == 4
+    assert len({*parts, middle, square}) == 4
     faces = np.load(PROCESSED / "cmu_faces" / "face.npy")
     expected = [
-        *(
-            cut_out(picture, part, params.crop)
-            for picture, (part, _) in zip(found, parts, strict=True)
-        ),
+        *(cut_out(picture, part, params.crop) for picture, part in zip(found, parts, strict=True)),
         cut_out(lost, middle, params.crop),
         # Nothing is known of him.
         cut_out(nobody, square, params.crop),
@@ -92,3 +91,5 @@ def test_a_photograph_without_a_face_is_cut_out_where_the_others_of_its_person_a
     assert metrics["cmu_faces"] == {"images": 5, "faces_found": 3, "faces_not_found": 2}
     assert metrics["recordings"] == {"images": 2, "faces_found": 1, "faces_not_found": 1}
     assert metrics["youtube_faces"] == metrics["recordings"]
+    looks = json.loads((METRICS / "find_faces.json").read_text())
+    assert looks["cmu_faces"] == {"pictures": 5, "faces": 3}

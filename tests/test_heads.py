@@ -6,12 +6,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from happymaps.images.crop import Box, centre_square, part_of
+from happymaps.images.crop import Box, centre_square, find_face, part_of
 from happymaps.images.decode import read_grey
-from happymaps.params import VIEWS, CropParams, Params, View
+from happymaps.images.faces import Looked, look, write_looks
+from happymaps.params import VIEWS, CropMethod, CropParams, Params, View
 from happymaps.sources.drawing import Person, Scene, render
-from happymaps.stages.heads import _find, _look
-from happymaps.stages.layout import INTERIM
+from happymaps.stages.find_faces import _look_into
+from happymaps.stages.heads import _photographs, _rows
+from happymaps.stages.layout import FACES, INTERIM
 
 # Of a drawn head, what its box must reach of it and may reach beyond, in sizes of the head.
 TOLERANCE = 0.15
@@ -42,6 +44,13 @@ def seen(head: Box, part: Box, size: int) -> NDArray[np.float64]:
     return (np.array(head) - [part.left, part.top] * 2) * size / (part.right - part.left)
 
 
+def heads_in(frame: Path, method: CropMethod, params: CropParams) -> dict[View, Box | None]:
+    """Where the head of a picture is in both views."""
+    rows = _rows("me", {frame.name: look(read_grey(frame))}, method, params)
+    assert [row[:3] for row in rows] == [("me", view, frame.name) for view in VIEWS]
+    return {view: box for _, view, _, box in rows}
+
+
 @pytest.mark.parametrize(
     ("width", "height", "place"),
     [
@@ -58,10 +67,10 @@ def test_the_box_lies_where_the_head_is_in_both_crops(
     frame: Path, crop_params: CropParams, width: int, height: int, place: float
 ) -> None:
     head = film(frame, place, width, height)
-    found = _find(frame, "square", crop_params)
-    face, face_found = part_of(read_grey(frame), "face", crop_params)
-    assert face_found
-    parts: dict[View, Box] = {"plain": centre_square(width, height), "face": face}
+    found = heads_in(frame, "square", crop_params)
+    face = find_face(read_grey(frame))
+    around = part_of((height, width), face, "face", crop_params)
+    parts: dict[View, Box] = {"plain": centre_square(width, height), "face": around}
     for view, part in parts.items():
         box = found[view]
         assert box is not None
@@ -76,11 +85,11 @@ def test_the_box_is_in_pixels_of_whatever_crop_params_ask_for(
     frame: Path, crop_params: CropParams
 ) -> None:
     film(frame, 0.5, 320, 240)
-    small = _find(frame, "square", crop_params)
-    large = _find(frame, "square", crop_params.model_copy(update={"size": 128}))
+    small = heads_in(frame, "square", crop_params)
+    large = heads_in(frame, "square", crop_params.model_copy(update={"size": 128}))
     for view in VIEWS:
         assert np.abs(2 * np.array(small[view]) - np.array(large[view])).max() <= 1
-    stretched = _find(frame, "stretch", crop_params)
+    stretched = heads_in(frame, "stretch", crop_params)
     assert stretched["face"] == small["face"]
     plain, squeezed = small["plain"], stretched["plain"]
     assert plain is not None
@@ -94,19 +103,32 @@ def test_a_picture_without_a_head_has_no_box_in_any_view(
     frame: Path, crop_params: CropParams
 ) -> None:
     Image.new("L", (320, 240), 90).save(frame)
-    assert _find(frame, "square", crop_params) == {"plain": None, "face": None}
+    assert heads_in(frame, "square", crop_params) == {"plain": None, "face": None}
 
 
-@pytest.mark.parametrize(("name", "folder"), [("cmu_faces", "cmu_faces"), ("me", "recordings")])
-def test_every_image_gets_the_boxes_of_its_finest_copy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: Params, name: str, folder: str
+def test_every_photograph_has_what_was_found_in_its_finest_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (INTERIM / folder).mkdir(parents=True)
-    film(INTERIM / folder / "000001.png", 0.5, 128, 120)
-    finest = pd.Series({"000000.png": "000001.png", "000001.png": "000001.png"})
-    boxes = _find(INTERIM / folder / "000001.png", "stretch", params.crop)
-    assert None not in boxes.values()
-    assert _look(name, finest, "stretch", params) == [
-        (name, view, image, *(box or ())) for image in finest.index for view, box in boxes.items()
-    ]
+    folder = INTERIM / "cmu_faces"
+    folder.mkdir(parents=True)
+    film(folder / "000001.png", 0.5, 128, 120)
+    Image.new("L", (64, 60), 90).save(folder / "000000.png")
+    Image.new("L", (64, 60), 90).save(folder / "000002.png")
+    index = pd.DataFrame(
+        {
+            "image": ["000000.png", "000001.png", "000002.png"],
+            "source": ["a_2.pgm", "a.pgm", "b_2.pgm"],
+            "scale": ["2", "1", "2"],
+        }
+    )
+    index.to_csv(folder / "index.csv", index=False)
+    looks = _look_into("cmu_faces", threads=1)
+    write_looks(FACES, {"cmu_faces": looks, "recordings": {"000001.png": Looked((9, 9), None)}})
+    assert list(looks) == ["000001.png", "000002.png"]
+    found = look(read_grey(folder / "000001.png"))
+    assert found.shape == (120, 128)
+    assert found.face is not None
+    nothing = Looked((60, 64), None)
+    images = zip(index["image"], (found, found, nothing), strict=True)
+    assert _photographs() == dict(images)

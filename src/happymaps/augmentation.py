@@ -38,9 +38,15 @@ _MIRRORED_POSES[[_LEFT, _RIGHT]] = _RIGHT, _LEFT
 _LEAST_TURN = 0.55
 _TURNED, _RAISED = 0.2, 0.12  # share of the straight heads
 _BACKGROUNDS = 256  # to choose from
+_COVERS = 64
+_LONGEST = 3  # largest aspect ratio of what hides a part
 _SOFT = 0.2  # of a head's ellipse: how wide its edge is when the background changes
 _STRETCH = 0.1  # logarithm of the largest change of the aspect ratio that goes with `scale`
 _NOISES = 64  # fields of noise to choose from, for drawing them takes longer than a training step
+# Pixels from which images are interpolated linearly, which is four times as fast as cubically. It
+# blurs, and smaller ones are of little but detail.
+_LARGE = 96
+_SHADES = np.linspace(0, 1, 256)
 _BORDERS = (cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT, cv2.BORDER_CONSTANT)
 
 
@@ -51,7 +57,8 @@ class Augmenter:
         images: (N, C, H, W), with their truth; all that is learned from, and nothing else.
         heads: where the head of each is, None where that is not known; None for nobody's.
         params: which changes, and how large.
-        seed: of the backgrounds and of the noise. Which copies are drawn is up to each call.
+        seed: of the backgrounds, of the noise, and of what hides parts. Which copies are drawn is
+            up to each call.
     """
 
     def __init__(
@@ -73,6 +80,7 @@ class Augmenter:
             _backgrounds(self._images, self._heads, rng) if params.background else []
         )
         self._noise = rng.standard_normal((_NOISES, *shape), np.float32) if params.noise else None
+        self._covers = [_texture(shape, rng) for _ in range(_COVERS if params.hide else 0)]
 
     def __call__(self, rows: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Copies of some images, each changed in its own way.
@@ -101,6 +109,9 @@ class Augmenter:
         if mirrored or params.shift or params.scale or params.rotation:
             image = _placed(image, mirrored, params, rng)
         kind = int(self._mirrored[kind]) if mirrored else kind
+        if params.hide and rng.random() < 0.5:
+            cover = self._covers[rng.integers(_COVERS)]
+            image = _partly_hidden(image, cover, rng.uniform(0, params.hide), rng)
         if params.blur:
             # Half of the images stay sharp.
             sigma = max(0.0, rng.uniform(-1, 1)) * params.blur * image.shape[0]
@@ -148,17 +159,17 @@ def turned(image: Image, head: Box, angle: float, *, upwards: bool = False) -> I
         # The same on its side.
         on_side = Box(head.top, head.left, head.bottom, head.right)
         return turned(image.transpose(1, 0, 2), on_side, -angle).transpose(1, 0, 2)
-    height, width = image.shape[:2]
-    rows, columns = np.mgrid[:height, :width].astype(np.float32)
-    down = (2 * rows + 1 - head.top - head.bottom) / (head.bottom - head.top)
+    source, rows = np.meshgrid(*(np.arange(side, dtype=np.float32) for side in image.shape[1::-1]))
+    box = np.s_[max(head.top, 0) : max(head.bottom, 0), max(head.left, 0) : max(head.right, 0)]
+    down = (2 * rows[box] + 1 - head.top - head.bottom) / (head.bottom - head.top)
     half = (head.right - head.left) / 2 * np.sqrt(np.clip(1 - down**2, 1e-6, None))
     centre = (head.left + head.right - 1) / 2
-    across = (columns - centre) / half
+    across = (source[box] - centre) / half
     # Longitudes on a slice of the ellipsoid: where a pixel is, and where it was before the turn.
     longitude = np.arcsin(np.clip(across, -1, 1)) - np.deg2rad(angle)
     origin = np.sin(np.clip(longitude, -np.pi / 2, np.pi / 2))
     on_head = (np.abs(across) < 1) & (np.abs(down) < 1)
-    source = np.where(on_head, centre + origin * half, columns).astype(np.float32)
+    source[box] = np.where(on_head, centre + origin * half, source[box])
     remapped = cv2.remap(image, source, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return _shaped(remapped, image)
 
@@ -216,11 +227,24 @@ def _placed(image: Image, mirrored: bool, params: AugmentParams, rng: np.random.
         image,
         np.column_stack([matrix, centre + shift - matrix @ centre]),
         (width, height),
-        flags=cv2.INTER_CUBIC,  # a linear one blurs, and small images are of little but detail
+        flags=cv2.INTER_CUBIC if min(height, width) < _LARGE else cv2.INTER_LINEAR,
         borderMode=border,
         borderValue=[float(rng.integers(256))] * 4,
     )
     return _shaped(placed, image)
+
+
+def _partly_hidden(image: Image, cover: Image, share: float, rng: np.random.Generator) -> Image:
+    """Lay a rectangle of another image over it, which may hang over the edge."""
+    aspect = np.exp(rng.uniform(-1, 1) * np.log(_LONGEST))
+    half = np.sqrt(share * np.array([aspect, 1 / aspect])) * image.shape[:2] / 2
+    centre = rng.uniform(0, image.shape[:2])
+    (top, left), (bottom, right) = np.rint([np.maximum(centre - half, 0), centre + half]).astype(
+        int
+    )
+    hidden = image.copy()
+    hidden[top:bottom, left:right] = cover[top:bottom, left:right]
+    return hidden
 
 
 def _blurred(image: Image, sigma: float) -> Image:
@@ -232,10 +256,10 @@ def _blurred(image: Image, sigma: float) -> Image:
 def _toned(image: Image, params: AugmentParams, rng: np.random.Generator) -> Image:
     """Change brightness, contrast about the mean, and gamma."""
     gamma, contrast = np.exp(rng.uniform(-1, 1, 2) * (params.gamma, params.contrast))
-    shades = np.linspace(0, 1, 256) ** gamma
+    shades = _SHADES**gamma
     mean = np.mean(cv2.mean(image)[: image.shape[2]]) / 255
     shades = mean + contrast * (shades - mean) + rng.uniform(-1, 1) * params.brightness
-    return np.asarray(_to_bytes(255 * shades)[image])
+    return _shaped(cv2.LUT(image, _to_bytes(255 * shades)), image)
 
 
 def _backgrounds(
@@ -281,7 +305,7 @@ def _part(image: Image, rng: np.random.Generator) -> Image:
 
 
 def _to_bytes(image: NDArray[np.floating]) -> Image:
-    return np.asarray(np.rint(np.clip(image, 0, 255)), np.uint8)
+    return np.asarray(cv2.convertScaleAbs(np.maximum(image, 0)), np.uint8).reshape(image.shape)
 
 
 def _shaped(image: NDArray[np.generic], like: Image) -> Image:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from happymaps.errors import InputError
 from happymaps.images.crop import Box
+from happymaps.images.faces import read_boxes
 from happymaps.labelling import read_objects, read_truth
 from happymaps.params import OBJECTS, POSES, NetworkParams, View
 
@@ -250,15 +251,9 @@ def read_heads(path: Path, name: str, view: View) -> dict[str, Box | None]:
     Returns:
         Per image that was looked at its box in pixels, or None.
     """
-    # Somebody may be called "nan": only nothing is a missing value.
-    empty = {edge: [""] for edge in Box._fields}
-    names = dict.fromkeys(("set", "view", "image"), str)
-    table = pd.read_csv(path, dtype=names, keep_default_na=False, na_values=empty)
+    table = read_boxes(path, ["set", "view", "image"])
     rows = table[(table["set"] == name) & (table["view"] == view)]
-    return {
-        image: None if np.isnan(edges).any() else Box(*(int(edge) for edge in edges))
-        for _, _, image, *edges in rows.itertuples(index=False)
-    }
+    return dict(zip(rows["image"], rows["box"], strict=True))
 
 
 def to_input(images: Tensor) -> Tensor:

@@ -181,7 +181,8 @@ class AugmentParams(_Section):
     `brightness` is the most that is added (images: 0 to 1), and `noise` the largest standard
     deviation. `contrast` and `gamma` are the largest natural logarithms of the factor and of the
     exponent. `light` is by what part one side is lit more than the middle, and the other less, at
-    most.
+    most. `hide` is the largest share of an image that is hidden behind something else; half of them
+    stay whole (random erasing: Zhong et al. 2020).
     """
 
     mirror: bool
@@ -197,6 +198,7 @@ class AugmentParams(_Section):
     light: Annotated[float, Field(ge=0, le=1)]
     blur: Annotated[float, Field(ge=0, le=0.1)]
     noise: Annotated[float, Field(ge=0, le=1)]
+    hide: Annotated[float, Field(ge=0, le=1)] = 0
 
 
 class NetworkParams(_Section):

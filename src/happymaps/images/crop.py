@@ -61,8 +61,9 @@ def crop(picture: Grey, method: CropMethod, params: CropParams) -> Crop:
             its size on every side, or the centre square where no face is found.
         params: size, resampling filter and margin.
     """
-    part, face_found = part_of(picture, method, params)
-    return Crop(cut_out(picture, part, params), face_found)
+    face = find_face(picture) if method == "face" else None
+    part = part_of(picture.shape, face, method, params)
+    return Crop(cut_out(picture, part, params), face is not None)
 
 
 def in_fractions(part: Part, shape: tuple[int, ...]) -> Part:
@@ -87,15 +88,23 @@ def cut_out(
     return np.asarray(Image.fromarray(picture).resize(size, _RESAMPLE[params.resample], box=part))
 
 
-def part_of(picture: Grey, method: CropMethod, params: CropParams) -> tuple[Box, bool]:
-    """What `crop` cuts out of a picture, and whether that is a detected face."""
-    height, width = picture.shape
+def part_of(
+    shape: tuple[int, ...], face: Box | None, method: CropMethod, params: CropParams
+) -> Box:
+    """What `crop` cuts out of a picture of some height and width.
+
+    Args:
+        shape: height and width in pixels.
+        face: what `find_face` finds there; only `face` asks for it.
+        method: as for `crop`, as are `params`.
+        params: see there.
+    """
+    height, width = shape
     if method == "stretch":
-        return Box(0, 0, width, height), False
-    face = find_face(picture) if method == "face" else None
-    if face is None:
-        return centre_square(width, height), False
-    return _with_margin(face, params.face_margin, width, height), True
+        return Box(0, 0, width, height)
+    if method == "square" or face is None:
+        return centre_square(width, height)
+    return _with_margin(face, params.face_margin, width, height)
 
 
 def centre_square(width: int, height: int) -> Box:
@@ -129,18 +138,12 @@ def find_face(picture: Grey) -> Box | None:
     return max(large, key=lambda face: (face.right - face.left, face), default=None)
 
 
-def head_box(picture: Grey) -> Box | None:
-    """The largest head with its hair, or None where no face is detected.
-
-    Args:
-        picture: (H, W) uint8.
+def head_around(face: Box) -> Box:
+    """The head with its hair, of a face that `find_face` found.
 
     Returns:
         The box in pixels of the picture; of a head that is cut off it reaches past the edges.
     """
-    face = find_face(picture)
-    if face is None:
-        return None
     side = face.bottom - face.top
     return Box(
         round(face.left - _BESIDE * side),

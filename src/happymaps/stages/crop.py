@@ -1,7 +1,6 @@
 """Make every image square, grey and of one size."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,9 +12,10 @@ from happymaps.errors import exit_on_error
 from happymaps.files import replacing, replacing_folder, write_json
 from happymaps.images.crop import Grey, Part, cut_out, in_fractions, in_pixels, part_of
 from happymaps.images.decode import read_grey
+from happymaps.images.faces import Looked, read_looks
 from happymaps.params import CropMethod, CropParams, Params, View
 from happymaps.photographs import finest_copies
-from happymaps.stages.layout import INTERIM, METRICS, PROCESSED
+from happymaps.stages.layout import FACES, INTERIM, METRICS, PROCESSED
 
 
 def main() -> None:
@@ -36,57 +36,53 @@ def main() -> None:
     for name, method in methods.items():
         index = pd.read_csv(INTERIM / name / "index.csv", dtype=str)
         index["finest"] = finest_copies(index)
-        plain = _find_parts(name, index, method, params)
-        faces = _find_parts(name, index, "face", params)
-        _write_view(name, "plain", index, plain["part"], params)
-        seen = _with_typical_parts(faces, index) if name == "cmu_faces" else faces["part"]
-        _write_view(name, "face", index, seen, params)
-        found = int(faces.loc[index["finest"], "face_found"].sum())
+        looks = read_looks(FACES, name)
+        _write_view(name, "plain", index, _parts(looks, method, params.crop), params)
+        faces = _parts(looks, "face", params.crop)
+        if name == "cmu_faces":
+            faces |= _typical_parts(faces, looks, index)
+        _write_view(name, "face", index, faces, params)
+        count = sum(looks[copy].face is not None for copy in index["finest"])
         metrics[name] = {
             "images": len(index),
-            "faces_found": found,
-            "faces_not_found": len(index) - found,
+            "faces_found": count,
+            "faces_not_found": len(index) - count,
         }
     write_json(METRICS / "crop.json", metrics)
 
 
-def _find_parts(name: str, index: pd.DataFrame, method: CropMethod, params: Params) -> pd.DataFrame:
-    """What to cut out of each picture that is its own finest copy: `part` and `face_found`."""
-    copies = index["finest"].unique()
-    # Threads: decoding and detecting release Python's lock, as do resampling and packing below.
-    found = Parallel(n_jobs=params.threads, prefer="threads")(
-        delayed(_part_of_file)(INTERIM / name / image, method, params.crop)
-        for image in tqdm(copies, unit="image", desc=f"looking into {name}: {method}")
-    )
-    return pd.DataFrame(found, index=copies, columns=["part", "face_found"])
-
-
-def _part_of_file(file: Path, method: CropMethod, params: CropParams) -> tuple[Part, bool]:
-    """The part in fractions of the picture, for its copies have other sizes."""
-    picture = read_grey(file)
-    part, face_found = part_of(picture, method, params)
-    return in_fractions(part, picture.shape), face_found
-
-
-def _with_typical_parts(faces: pd.DataFrame, index: pd.DataFrame) -> "pd.Series[Any]":
-    """Parts, and where no face was found the median of the same person's."""
-    person = index.drop_duplicates("finest").set_index("finest")["subject"]
-    known = faces[faces["face_found"]]
-    typical = {
-        subject: tuple(np.median(np.array(parts.tolist()), axis=0))
-        for subject, parts in known["part"].groupby(person)
+def _parts(looks: dict[str, Looked], method: CropMethod, params: CropParams) -> dict[str, Part]:
+    """What to cut out of each picture, in fractions of it, for its copies have other sizes."""
+    return {
+        image: in_fractions(part_of(look.shape, look.face, method, params), look.shape)
+        for image, look in looks.items()
     }
-    return pd.Series(
-        [
-            part if face_found else typical.get(person[copy], part)
-            for copy, part, face_found in faces.itertuples()
-        ],
-        index=faces.index,
-    )
+
+
+def _typical_parts(
+    parts: dict[str, Part], looks: dict[str, Looked], index: pd.DataFrame
+) -> dict[str, Part]:
+    """For pictures without a face the median of where it is in others of the same person."""
+    person = dict(zip(index["finest"], index["subject"], strict=True))
+    known: dict[str, list[Part]] = {}
+    for image, look in looks.items():
+        if look.face is not None:
+            known.setdefault(person[image], []).append(parts[image])
+    medians = {subject: _median(places) for subject, places in known.items()}
+    return {
+        image: medians[person[image]]
+        for image, look in looks.items()
+        if look.face is None and person[image] in medians
+    }
+
+
+def _median(parts: list[Part]) -> Part:
+    left, top, right, bottom = np.median(parts, axis=0).tolist()
+    return left, top, right, bottom
 
 
 def _write_view(
-    name: str, view: View, index: pd.DataFrame, parts: "pd.Series[Any]", params: Params
+    name: str, view: View, index: pd.DataFrame, parts: dict[str, Part], params: Params
 ) -> None:
     source = INTERIM / name
     with replacing_folder(PROCESSED / name / view) as folder:

@@ -1,20 +1,16 @@
-"""Find the heads, for the audits and for changing training images."""
-
-from pathlib import Path
-from typing import Any
+"""Say where the heads are in the crops, for the audits and for changing training images."""
 
 import pandas as pd
-from joblib import Parallel, delayed
-from tqdm import tqdm
 
 from happymaps.datasets import load_faces
 from happymaps.errors import exit_on_error
-from happymaps.files import write_csv, write_json
-from happymaps.images.crop import Box, head_box, method_of, part_of, seen_in
-from happymaps.images.decode import read_grey
+from happymaps.files import write_json
+from happymaps.images.crop import Box, head_around, method_of, part_of, seen_in
+from happymaps.images.faces import Looked, read_looks, write_boxes
 from happymaps.params import VIEWS, CropMethod, CropParams, Params, View
 from happymaps.photographs import finest_copies
 from happymaps.stages.layout import (
+    FACES,
     HEADS,
     INTERIM,
     METRICS,
@@ -23,69 +19,78 @@ from happymaps.stages.layout import (
     YOUTUBE_HEADS,
 )
 
+# Set, view and image, and where the head is in pixels of it.
+_Row = tuple[str, View, str, Box | None]
+
 
 def main() -> None:
     """Write data/processed/<set>/heads.csv: boxes in pixels, empty where none is found."""
     params = Params.load()
-    index = pd.read_csv(INTERIM / "cmu_faces" / "index.csv", dtype=str).set_index("image")
-    finest = finest_copies(index.reset_index()).set_axis(index.index)
-    faces = _look("cmu_faces", finest, params.crop.cmu_faces, params)
+    crop = params.crop
+    frames = _typical_frames(params)
+    tables = {
+        HEADS: _rows("cmu_faces", _photographs(), crop.cmu_faces, crop),
+        RECORDED_HEADS: [
+            row
+            for subject in params.subjects
+            for row in _rows(subject, frames[subject], crop.recordings, crop)
+        ],
+        YOUTUBE_HEADS: _rows(
+            "youtube_faces", read_looks(FACES, "youtube_faces"), crop.youtube_faces, crop
+        ),
+    }
+    for path, rows in tables.items():
+        write_boxes(path, ["set", "view", "image"], rows)
+    write_json(METRICS / "heads.json", _counts([row for rows in tables.values() for row in rows]))
+
+
+def _photographs() -> dict[str, Looked]:
+    """Every CMU image, with what was found in its finest copy."""
+    looks = read_looks(FACES, "cmu_faces")
+    index = pd.read_csv(INTERIM / "cmu_faces" / "index.csv", dtype=str)
+    return dict(zip(index["image"], finest_copies(index).map(looks), strict=True))
+
+
+def _typical_frames(params: Params) -> dict[str, dict[str, Looked]]:
+    """Some labelled frames of each recorded person: audits ask for no more."""
+    looks = read_looks(FACES, "recordings")
     frames = load_faces(PROCESSED / "recordings", "plain").truth
-    recorded = []
+    typical = {}
     for subject in params.subjects:
-        person = frames[frames["subject"] == subject]
-        # Of a recorded person only the typical is asked.
+        person = frames["image"][frames["subject"] == subject]
         count = min(len(person), params.audit.heads)
-        names = person.sample(count, random_state=params.seed)["image"]
-        recorded += _look(subject, names.set_axis(names), params.crop.recordings, params)
-    names = pd.read_csv(INTERIM / "youtube_faces" / "index.csv", dtype=str)["image"]
-    youtube = _look("youtube_faces", names.set_axis(names), params.crop.youtube_faces, params)
-    counts = {
-        **_write_heads(faces, HEADS),
-        **_write_heads(recorded, RECORDED_HEADS),
-        **_write_heads(youtube, YOUTUBE_HEADS),
-    }
-    write_json(METRICS / "heads.json", counts)
+        images = person.sample(count, random_state=params.seed)
+        typical[subject] = {image: looks[image] for image in images}
+    return typical
 
 
-def _write_heads(rows: list[tuple[Any, ...]], path: Path) -> dict[str, dict[str, int]]:
-    """Write a table, and count per set how many heads were found."""
-    table = pd.DataFrame(rows, columns=["set", "view", "image", *Box._fields])
-    write_csv(path, table.astype(dict.fromkeys(Box._fields, "Int64")))
-    plain = table[table["view"] == "plain"].groupby("set", sort=False)["left"]
-    return {
-        str(name): {"images": len(edges), "heads_found": int(edges.notna().sum())}
-        for name, edges in plain
-    }
-
-
-def _look(
-    name: str, finest: "pd.Series[str]", method: CropMethod, params: Params
-) -> list[tuple[Any, ...]]:
-    """Rows of the table for a set's images, each of which has a finest copy."""
-    folder = INTERIM / (name if name in ("cmu_faces", "youtube_faces") else "recordings")
-    copies = finest.unique()
-    # Threads: the detector's networks release Python's lock.
-    found = Parallel(n_jobs=params.threads, prefer="threads")(
-        delayed(_find)(folder / image, method, params.crop)
-        for image in tqdm(copies, unit="image", desc=f"finding heads of {name}")
-    )
-    heads = dict(zip(copies, found, strict=True))
+def _rows(
+    name: str, looks: dict[str, Looked], method: CropMethod, params: CropParams
+) -> list[_Row]:
+    """Of each image of a set in both views."""
     return [
-        (name, view, image, *(box or [None] * 4))
-        for image, copy in finest.items()
-        for view, box in heads[copy].items()
+        (name, view, image, _head_in(look, method_of(view, method), params))
+        for image, look in looks.items()
+        for view in VIEWS
     ]
 
 
-def _find(file: Path, method: CropMethod, params: CropParams) -> dict[View, Box | None]:
-    """Looked for in the whole picture, in pixels of the crops: a head may be half outside one."""
-    picture = read_grey(file)
-    head = head_box(picture)
-    if head is None:
-        return dict.fromkeys(VIEWS)
-    parts = {view: part_of(picture, method_of(view, method), params)[0] for view in VIEWS}
-    return {view: seen_in(part, head, params.size) for view, part in parts.items()}
+def _head_in(look: Looked, method: CropMethod, params: CropParams) -> Box | None:
+    """In pixels of the crop: a head may be half outside it."""
+    if look.face is None:
+        return None
+    part = part_of(look.shape, look.face, method, params)
+    return seen_in(part, head_around(look.face), params.size)
+
+
+def _counts(rows: list[_Row]) -> dict[str, dict[str, int]]:
+    """How many heads were found, by set."""
+    table = pd.DataFrame(rows, columns=["set", "view", "image", "head"])
+    plain = table[table["view"] == "plain"].groupby("set", sort=False)["head"]
+    return {
+        str(name): {"images": len(heads), "heads_found": int(heads.notna().sum())}
+        for name, heads in plain
+    }
 
 
 if __name__ == "__main__":
