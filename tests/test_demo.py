@@ -40,3 +40,19 @@ def test_outside_a_project_there_is_nothing_to_demonstrate(tmp_path: Path) -> No
     with pytest.raises(InputError, match=r"no dvc\.yaml here"):
         prepare(tmp_path, tmp_path / "demo", people=2)
     assert not (tmp_path / "demo").exists()
+
+
+def test_a_project_without_the_networks_of_the_demo_is_told_and_keeps_its_old_demo(
+    tmp_path: Path,
+) -> None:
+    project, folder = tmp_path / "project", tmp_path / "demo"
+    project.mkdir()
+    (project / "dvc.yaml").touch()
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    del content["networks"]["four_class"]
+    (project / "params.yaml").write_text(yaml.safe_dump(content))
+    folder.mkdir()
+    (folder / ".happymaps-demo").touch()
+    with pytest.raises(InputError, match="the demo needs the networks four_class"):
+        prepare(project, folder, people=2)
+    assert (folder / ".happymaps-demo").is_file()

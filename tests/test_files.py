@@ -56,6 +56,14 @@ def test_a_killed_writer_leaves_the_old_output_and_its_litter_is_cleared(tmp_pat
     assert [path.name for path in target.iterdir()] == ["better"]
 
 
+def test_a_draft_of_another_whose_name_begins_alike_is_left_alone(tmp_path: Path) -> None:
+    with replacing(tmp_path / "face.npy") as outer:
+        outer.write_text("half")
+        with replacing_folder(tmp_path / "face") as draft:
+            (draft / "a").touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["face", "face.npy"]
+
+
 def test_json_refuses_what_json_cannot_hold(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "a.json", {"loss": float("nan")})

@@ -209,3 +209,22 @@ def test_colours_survive_being_read(tmp_path: Path) -> None:
     assert np.array_equal(found.pixels, np.full((4, 6, 3), (200, 100, 50)))
     (grey,) = read_pictures(tmp_path / "a.png")
     assert grey.pixels.shape == (4, 6)
+
+
+@pytest.mark.parametrize("kind", ["vob", "mpeg1video"])  # a stream of a programme, or bare
+def test_an_mpeg_is_a_video_though_pillow_takes_it_for_a_picture(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "talk.mpg"
+    pattern = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=1"]
+    command = [
+        ffmpeg_binary(),
+        "-v",
+        "error",
+        *pattern,
+        "-c:v",
+        "mpeg1video",
+        "-f",
+        kind,
+        str(path),
+    ]
+    subprocess.run(command, check=True, timeout=30)
+    assert len(list(read_pictures(path))) == 25

@@ -28,6 +28,7 @@ UNCHANGED = AugmentParams(
     light=0,
     blur=0,
     noise=0,
+    hide=0,
 )
 
 _STRAIGHT, _LEFT, _RIGHT, _UP = (POSES.index(pose) for pose in ("straight", "left", "right", "up"))
@@ -43,9 +44,6 @@ _LONGEST = 3  # largest aspect ratio of what hides a part
 _SOFT = 0.2  # of a head's ellipse: how wide its edge is when the background changes
 _STRETCH = 0.1  # logarithm of the largest change of the aspect ratio that goes with `scale`
 _NOISES = 64  # fields of noise to choose from, for drawing them takes longer than a training step
-# Pixels from which images are interpolated linearly, which is four times as fast as cubically. It
-# blurs, and smaller ones are of little but detail.
-_LARGE = 96
 _SHADES = np.linspace(0, 1, 256)
 _BORDERS = (cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT, cv2.BORDER_CONSTANT)
 
@@ -227,7 +225,7 @@ def _placed(image: Image, mirrored: bool, params: AugmentParams, rng: np.random.
         image,
         np.column_stack([matrix, centre + shift - matrix @ centre]),
         (width, height),
-        flags=cv2.INTER_CUBIC if min(height, width) < _LARGE else cv2.INTER_LINEAR,
+        flags=cv2.INTER_CUBIC,  # a linear one blurs, and small images are of little but detail
         borderMode=border,
         borderValue=[float(rng.integers(256))] * 4,
     )
@@ -235,13 +233,12 @@ def _placed(image: Image, mirrored: bool, params: AugmentParams, rng: np.random.
 
 
 def _partly_hidden(image: Image, cover: Image, share: float, rng: np.random.Generator) -> Image:
-    """Lay a rectangle of another image over it, which may hang over the edge."""
+    """Lay a rectangle of a drawn texture over an image; it may hang over the edge."""
     aspect = np.exp(rng.uniform(-1, 1) * np.log(_LONGEST))
-    half = np.sqrt(share * np.array([aspect, 1 / aspect])) * image.shape[:2] / 2
-    centre = rng.uniform(0, image.shape[:2])
-    (top, left), (bottom, right) = np.rint([np.maximum(centre - half, 0), centre + half]).astype(
-        int
-    )
+    size = np.sqrt(share * np.array([aspect, 1 / aspect])) * image.shape[:2]
+    start = rng.uniform(0, image.shape[:2]) - size / 2
+    top, left = np.rint(np.maximum(start, 0)).astype(int)
+    bottom, right = np.rint(start + size).astype(int)
     hidden = image.copy()
     hidden[top:bottom, left:right] = cover[top:bottom, left:right]
     return hidden
@@ -305,9 +302,9 @@ def _part(image: Image, rng: np.random.Generator) -> Image:
 
 
 def _to_bytes(image: NDArray[np.floating]) -> Image:
-    return np.asarray(cv2.convertScaleAbs(np.maximum(image, 0)), np.uint8).reshape(image.shape)
+    return _shaped(cv2.convertScaleAbs(np.rint(np.maximum(image, 0))), image)
 
 
-def _shaped(image: NDArray[np.generic], like: Image) -> Image:
+def _shaped(image: NDArray[np.generic], like: NDArray[np.generic]) -> Image:
     """OpenCV drops a single channel."""
     return np.asarray(image, np.uint8).reshape(like.shape)

@@ -167,7 +167,7 @@ def _explain(arguments: argparse.Namespace) -> None:
     params = load_study()
     configure_torch(params.threads)
     # A file from elsewhere may carry the name of a network that it is not.
-    is_of_the_project = file == _MODELS / f"{saved.name}.safetensors"
+    is_of_the_project = file.resolve() == (_MODELS / f"{saved.name}.safetensors").resolve()
     audit = Path("metrics/audit") / f"{saved.name}.json"
     methods = with_controls(params.attributions.methods)
     failed = read_failures(audit, methods) if is_of_the_project else None

@@ -51,7 +51,8 @@ def run_demo(project: Path, folder: Path, *, people: int) -> None:
         people: size of the cast.
 
     Raises:
-        InputError: not called in a project, `folder` taken, people out of range, or a failed run.
+        InputError: not called in a project, `folder` taken, people out of range, a network that it
+            needs is not in params, or a failed run.
     """
     prepare(project, folder, people=people)
     # The stages call `python`: it has to be the one that runs this.
@@ -72,6 +73,10 @@ def prepare(project: Path, folder: Path, *, people: int) -> None:
         raise InputError(f"{folder}: exists and is no earlier demo; name another folder")
     if not 2 <= people <= len(USERS):
         raise InputError(f"a cast has between 2 and {len(USERS)} people, not {people}")
+    networks = yaml.safe_load((project / "params.yaml").read_text())["networks"]
+    missing = set(_NETWORKS) - networks.keys()
+    if missing:
+        raise InputError(f"params.yaml: the demo needs the networks {', '.join(sorted(missing))}")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / _MARK).touch()

@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+import glob
 import hashlib
 import json
 import os
@@ -21,7 +22,7 @@ def replacing(target: Path) -> Iterator[Path]:
     before is untouched and the unfinished output is removed; what a killed process leaves in a
     hidden folder `.<name>.<number>.draft`, the next one clears away.
     """
-    for litter in target.parent.glob(f".{target.name}.*.draft"):
+    for litter in target.parent.glob(f".{glob.escape(target.name)}.[0-9]*.draft"):
         shutil.rmtree(litter, ignore_errors=True)
     # Named by process: a child that outlived its killed parent must not write into the new one.
     workshop = target.parent / f".{target.name}.{os.getpid()}.draft"

@@ -94,11 +94,15 @@ class ExtractParams(_Section):
     rate: Annotated[float, Field(gt=0)] | None
 
 
-class ColourCropParams(_Section):
-    """How pictures of any size become square coloured ones of `size` pixels: by their centre."""
+class _SizeParams(_Section):
+    """What images of every kind are made with."""
 
     size: Annotated[int, Field(ge=16)]
     resample: Literal["lanczos", "area"]
+
+
+class ColourCropParams(_SizeParams):
+    """How pictures of any size become square coloured ones of `size` pixels: by their centre."""
 
     @property
     def channels(self) -> int:
@@ -110,11 +114,9 @@ class ColourCropParams(_Section):
         return self
 
 
-class TrainingCropParams(_Section):
+class TrainingCropParams(_SizeParams):
     """How the images were made that a network is trained on; its file remembers them."""
 
-    size: Annotated[int, Field(ge=16)]
-    resample: Literal["lanczos", "area"]
     cmu_faces: CropMethod
     face_margin: Annotated[float, Field(ge=0)]
 
@@ -198,7 +200,7 @@ class AugmentParams(_Section):
     light: Annotated[float, Field(ge=0, le=1)]
     blur: Annotated[float, Field(ge=0, le=0.1)]
     noise: Annotated[float, Field(ge=0, le=1)]
-    hide: Annotated[float, Field(ge=0, le=1)] = 0
+    hide: Annotated[float, Field(ge=0, le=1)] = 0  # as of networks that were saved before it was
 
 
 class NetworkParams(_Section):
@@ -388,10 +390,10 @@ class AuditParams(_Section):
 class FaceAuditParams(AuditParams):
     """How explanations and decisions about faces are tested.
 
-    Heads are looked for in at most `heads` training faces and frames of each recorded person. Of
-    the drawn cast of `people` half as many images are explained. Faces are moved
-    by up to `reach` (a fraction of the image) to `offsets` places each way, at each of `scales`.
-    `turn` is the angle in degrees of a clear turn of the recorded people.
+    Of each recorded person the heads in at most `heads` labelled frames are described. Of the drawn
+    cast of `people` half as many images are explained. Faces are moved by up to `reach` (a fraction
+    of the image) to `offsets` places each way, at each of `scales`. `turn` is the angle in degrees
+    of a clear turn of the recorded people.
     """
 
     heads: Positive

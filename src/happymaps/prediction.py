@@ -30,6 +30,7 @@ MEDIA_SUFFIXES = frozenset(
     }
 )  # fmt: skip
 _ANIMATED_FORMATS = {"GIF", "PNG", "WEBP"}
+_MPEG_SUFFIXES = {".mpeg", ".mpg"}  # Pillow counts them as pictures, and cannot decode them
 _MOMENT = re.compile(r"(?P<path>.+)@(?P<seconds>\d+(?:\.\d+)?)s")
 _LAST_FRAME = 1.0  # seconds that a video's last frame is granted
 
@@ -167,9 +168,11 @@ def _is_video(path: Path) -> bool:
     """Whether ffmpeg is to read a file: animations, and whatever Pillow does not know."""
     try:
         with Image.open(path) as image:
-            return image.format in _ANIMATED_FORMATS and getattr(image, "n_frames", 1) > 1
+            animated = image.format in _ANIMATED_FORMATS and getattr(image, "n_frames", 1) > 1
+            return animated or image.format == "MPEG"
     except UnidentifiedImageError:
         # A damaged picture is better explained by the reader of pictures.
-        return path.suffix.lower() not in Image.registered_extensions()
+        suffix = path.suffix.lower()
+        return suffix in _MPEG_SUFFIXES or suffix not in Image.registered_extensions()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return False

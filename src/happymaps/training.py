@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,6 +23,7 @@ from happymaps.augmentation import UNCHANGED, Augmenter
 from happymaps.datasets import LabelledImages, batches, labels_of, to_input
 from happymaps.errors import InputError
 from happymaps.files import replacing
+from happymaps.images import crop
 from happymaps.images.crop import Box
 from happymaps.networks import Network, add_batch_norm, apply_head, fold_batch_norm
 from happymaps.params import NetworkParams, TrainParams
@@ -337,11 +339,12 @@ def _fingerprint(
     digest.update(params.model_dump_json().encode())
     machine = (
         f"{torch.get_num_threads()} {torch.__version__} {best_device().type}"
-        f" {_learns_in_bfloat16(params)}"
+        f" {_learns_in_bfloat16(params)} {np.__version__} {cv2.__version__}"
     )
     digest.update(f"{seed} {machine} {heads}".encode())
-    for code in (__file__, networks.__file__, datasets.__file__, augmentation.__file__):
-        digest.update(Path(code).read_bytes())
+    code = (__file__, networks.__file__, datasets.__file__, augmentation.__file__, crop.__file__)
+    for module in code:
+        digest.update(Path(module).read_bytes())
     for tensor in (*network.state_dict().values(), train.images, watched.images):
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
     for part in (train, watched):

@@ -89,6 +89,7 @@ def test_frames_and_landmarks_come_out_alike_however_they_are_handed_out(
             "the landmarks have SHA-256",
         ),
         ({"faces/keypoints.csv": b"\xff\xfe\x00"}, "has no 68 landmarks"),
+        ({"faces/keypoints.csv": b"a\rb,1\n"}, "keypoints.csv is no table"),
     ],
 )
 def test_what_is_not_as_published_is_named_and_no_table_written(

@@ -73,7 +73,12 @@ def _landmarks(source: Path, frames: Sequence[str]) -> dict[str, NDArray[np.floa
     for member, content in iter_members(source):
         if PurePosixPath(member).name.endswith("keypoints.csv"):
             lines = io.StringIO(content.decode("utf-8", errors="replace"))
-            rows.update({row[0]: row[1:] for row in csv.reader(lines) if row})
+            try:
+                rows.update({row[0]: row[1:] for row in csv.reader(lines) if row})
+            except csv.Error as error:
+                raise InputError(
+                    f"{source}: {member} is no table ({error}); fetch the source again"
+                ) from error
     found = {}
     for frame in frames:
         try:

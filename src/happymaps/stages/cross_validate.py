@@ -71,6 +71,8 @@ def _of_recordings(
     spec: NetworkParams, answers: Sequence[Tensor], frames: LabelledImages
 ) -> dict[str, float]:
     """Means over the networks of the folds: none of them has seen anybody of the recordings."""
+    if len(frames) == 0:
+        return {}
     each = [scores(spec, logits, frames, predictions(spec, logits, frames)) for logits in answers]
     return {key: statistics.mean(one[key] for one in each) for key in _RECORDED}
 

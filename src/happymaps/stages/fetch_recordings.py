@@ -13,7 +13,8 @@ def main() -> None:
     with replacing_folder(RAW / "recordings") as folder:
         for recording in wanted:
             origin = recordings.fetch(recording, folder, fetched_before=RAW / "recordings")
-            print(f"{recording.subject}: from the {origin} ({recording.terms or 'your own'})")
+            terms = recording.terms or ("your own" if recording.path else "terms not given")
+            print(f"{recording.subject}: from the {origin} ({terms})")
         size = sum(path.stat().st_size for path in folder.iterdir())
     write_json(METRICS / "fetch_recordings.json", {"recordings": len(wanted), "bytes": size})
 

@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from happymaps.datasets import load_faces
 from happymaps.errors import exit_on_error
 from happymaps.files import write_json
 from happymaps.images.crop import Box, head_around, method_of, part_of, seen_in
 from happymaps.images.faces import Looked, read_looks, write_boxes
+from happymaps.labelling import read_truth
 from happymaps.params import VIEWS, CropMethod, CropParams, Params, View
 from happymaps.photographs import finest_copies
 from happymaps.stages.layout import (
@@ -27,7 +27,7 @@ def main() -> None:
     """Write data/processed/<set>/heads.csv: boxes in pixels, empty where none is found."""
     params = Params.load()
     crop = params.crop
-    frames = _typical_frames(params)
+    frames = _some_frames(params)
     tables = {
         HEADS: _rows("cmu_faces", _photographs(), crop.cmu_faces, crop),
         RECORDED_HEADS: [
@@ -51,17 +51,18 @@ def _photographs() -> dict[str, Looked]:
     return dict(zip(index["image"], finest_copies(index).map(looks), strict=True))
 
 
-def _typical_frames(params: Params) -> dict[str, dict[str, Looked]]:
+def _some_frames(params: Params) -> dict[str, dict[str, Looked]]:
     """Some labelled frames of each recorded person: audits ask for no more."""
     looks = read_looks(FACES, "recordings")
-    frames = load_faces(PROCESSED / "recordings", "plain").truth
-    typical = {}
+    truth = read_truth(PROCESSED / "recordings" / "truth.csv")
+    frames = truth[truth["pose"].notna()]
+    some = {}
     for subject in params.subjects:
         person = frames["image"][frames["subject"] == subject]
         count = min(len(person), params.audit.heads)
         images = person.sample(count, random_state=params.seed)
-        typical[subject] = {image: looks[image] for image in images}
-    return typical
+        some[subject] = {image: looks[image] for image in images}
+    return some
 
 
 def _rows(

@@ -39,7 +39,7 @@ def describe(faces: LabelledImages, boxes: Sequence[Box | None]) -> pd.DataFrame
 
     Args:
         faces: N images.
-        boxes: their `head_box` each.
+        boxes: the box around the head of each, None where none was found.
 
     Returns:
         One row per image: its `pose`, the head's centre `x, y` and height `size` as fractions of
@@ -98,7 +98,7 @@ def diagnose(
     Args:
         network: in evaluation mode.
         faces: N images it was not trained on.
-        boxes: their `head_box` each.
+        boxes: the box around the head of each, None where none was found.
         training: `describe` of faces it was trained on.
         subject: `describe` of the new person's. Both are compared on the poses that they share,
             and of which heads are found in a quarter of the images at least.
