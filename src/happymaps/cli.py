@@ -21,17 +21,20 @@ everything else as `crop.recordings` in params.yaml says. A network of `crop: fa
 generalist, sees the largest face, or where none is found the centre square. `frame` (from 0) and
 `time` (seconds) stay empty for pictures.
 `confidence` is the output of the winning neuron: a probability, but for a network with a linear
-head, whose output is cut off at 0 and 1. "left" is the left of the person in the picture."""
+head, whose output is cut off at 0 and 1. "left" is the left of the person in the picture.
+Files that cannot be read are named and the others answered; the exit code is 1 then."""
 
 _EXPLAIN_HELP = """\
 Why a network answers as it does: a sheet with every picture's explanations, one method beside the
 other, and the same as JSON.
 
-Type it in the project's folder. A PATH is a picture, or a moment of a video as in talk.mp4@12.5s;
-each goes through the pipeline's own preprocessing, as with `happymaps predict`. Red speaks for the
-answer and blue against it; each map has its own scale. Methods are those of `attributions` in
-params.yaml, and two controls that know nothing of the answer: `random`, and `edges`, which any
-picture has. What failed the network's audit (metrics/audit) is marked with an X: do not trust it.
+Type it in the project's folder, or for the networks of CIFAR-10 in studies/cifar10. A PATH is a
+picture, or a moment of a video as in talk.mp4@12.5s, but no folder; each goes through the
+pipeline's own preprocessing, as with `happymaps predict`. Red speaks for the answer and blue
+against it; each map has its own scale. Methods are those of `attributions` in params.yaml, and two
+controls that know nothing of the answer: `random`, and `edges`, which any picture has. What failed
+the network's audit (metrics/audit) is marked with an X: do not trust it. Of a network that was not
+audited, or a file from elsewhere, nothing is marked.
 
 OUTPUT.png has the sheet. OUTPUT.json has, per picture, `path`, `frame`, `time`, `prediction`,
 `confidence`, and `methods`: what each failed (`failed`), where the image is most important to the
@@ -39,7 +42,8 @@ answer (`peak`: row and column in the image that the network saw), and an 8x8 `g
 
 _DEMO_HELP = """\
 Draw a cast of people who do not exist, and run the whole pipeline on them in a folder of its own:
-sources, frames, crops, truth, split; networks trained, tested, mapped, audited and explained.
+sources, frames, crops, truth, split; networks trained, tested, mapped, audited and explained. It is
+for looking: four of the networks, rougher maps.
 What the project has committed stays as it is. Type it in the project's folder."""
 
 
@@ -91,7 +95,11 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=plain,
     )
     demo.add_argument(
-        "folder", nargs="?", type=Path, default=Path("demo"), help="made anew (default: demo)"
+        "folder",
+        nargs="?",
+        type=Path,
+        default=Path("demo"),
+        help="an earlier demo in it is replaced (default: demo)",
     )
     demo.add_argument(
         "--people", type=int, default=6, help="size of the cast, 2 to 20 (default: 6)"

@@ -161,7 +161,7 @@ def preprocess(
     params = crop_params.model_copy(update=saved.crop.model_dump())
     is_cmu = parse_name(picture.path.name) is not None
     method = params.cmu_faces if is_cmu else params.recordings
-    return crop(picture.pixels, method_of(saved.network.spec.crop, method), params).image[None]
+    return crop(picture.pixels, method_of(saved.network.spec.crop, method), params)[None]
 
 
 def _is_video(path: Path) -> bool:

@@ -44,14 +44,7 @@ def method_of(view: View, method: CropMethod) -> CropMethod:
     return "face" if view == "face" else method
 
 
-class Crop(NamedTuple):
-    """A cropped picture; `face_found` is False where `face` fell back to `square`."""
-
-    image: Grey
-    face_found: bool
-
-
-def crop(picture: Grey, method: CropMethod, params: CropParams) -> Crop:
+def crop(picture: Grey, method: CropMethod, params: CropParams) -> Grey:
     """Cut a square grey picture of `params.size` pixels out of `picture`.
 
     Args:
@@ -61,9 +54,13 @@ def crop(picture: Grey, method: CropMethod, params: CropParams) -> Crop:
             its size on every side, or the centre square where no face is found.
         params: size, resampling filter and margin.
     """
+    return cut_out(picture, part_in(picture, method, params), params)
+
+
+def part_in(picture: Grey, method: CropMethod, params: CropParams) -> Box:
+    """What `crop`, which has the same arguments, cuts out of a picture."""
     face = find_face(picture) if method == "face" else None
-    part = part_of(picture.shape, face, method, params)
-    return Crop(cut_out(picture, part, params), face is not None)
+    return part_of(picture.shape, face, method, params)
 
 
 def in_fractions(part: Part, shape: tuple[int, ...]) -> Part:

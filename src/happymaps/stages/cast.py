@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from happymaps.errors import exit_on_error
 from happymaps.files import replacing_folder
-from happymaps.images.crop import Grey, crop, cut_out, find_face, method_of, part_of
+from happymaps.images.crop import Grey, crop, cut_out, method_of, part_in
 from happymaps.images.decode import read_grey
 from happymaps.labelling import truth_table
 from happymaps.params import VIEWS, CropMethod, CropParams, Params
@@ -34,7 +34,7 @@ def main() -> None:
     with replacing_folder(TURNED) as draft:
         for view in VIEWS:
             method = method_of(view, params.crop.cmu_faces)
-            images = [crop(picture, method, params.crop).image for picture in pictures]
+            images = [crop(picture, method, params.crop) for picture in pictures]
             np.save(draft / f"{view}.npy", np.stack(images))
         np.save(draft / "yaws.npy", angles)
 
@@ -66,8 +66,7 @@ def _cropped(
 ) -> tuple[Grey, NDArray[np.bool_]]:
     """A picture and the mask of its head, cropped alike."""
     picture, mask = read_grey(file), read_grey(mask_file)
-    face = find_face(picture) if method == "face" else None
-    part = part_of(picture.shape, face, method, params)
+    part = part_in(picture, method, params)
     return cut_out(picture, part, params), cut_out(mask, part, params) > 127
 
 
