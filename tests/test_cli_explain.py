@@ -48,8 +48,8 @@ def project(
 def explain(project: Path, monkeypatch: pytest.MonkeyPatch) -> Explain:
     """Run the command; give the JSON (empty without one) and the error that it ended with."""
 
-    def run(*paths: str, output: str = "why") -> tuple[Figures, str | None]:
-        command = ["happymaps", "explain", "--network", "tiny", "--output", output, *paths]
+    def run(*paths: str, output: str = "why", network: str = "tiny") -> tuple[Figures, str | None]:
+        command = ["happymaps", "explain", "--network", network, "--output", output, *paths]
         monkeypatch.setattr(sys, "argv", command)
         error = None
         try:
@@ -173,6 +173,9 @@ def test_what_failed_its_audit_is_said_where_there_was_one(explain: Explain, pro
     (after,), _ = explain(path)
     failed = {method: figures.pop("failed") for method, figures in after["methods"].items()}
     assert failed == dict.fromkeys(METHODS) | {"random": "faithfulness", "edges": "sanity"}
+    whole_path = str(project / "data/models/tiny.safetensors")
+    [by_path], _ = explain("a.png", output="by_path", network=whole_path)
+    assert {method: one["failed"] for method, one in by_path["methods"].items()} == failed
     assert after == before
     assert Path("why.png").read_bytes() != unmarked
 

@@ -24,6 +24,7 @@ from happymaps.images.crop import Box
 from happymaps.networks import build_network
 from happymaps.params import CrossValidateParams, NetworkParams, Params, TrainParams
 from happymaps.splitting import folds_by_person
+from happymaps.stages.cross_validate import _of_recordings
 from happymaps.training import configure_torch, fit, logits_of
 from toys import toy_faces
 
@@ -373,3 +374,8 @@ def test_a_training_that_diverges_says_so(
     bad = Training(trainings[1].spec.model_copy(update=wild), np.arange(4), seed=0)
     with pytest.raises(InputError, match="training diverged; lower learning_rate"):
         answer_all([trainings[1], bad], views, TRAIN, settings)
+
+
+def test_recordings_of_which_no_frame_is_labelled_have_no_figures(spec: NetworkParams) -> None:
+    nobody = toy_faces(4).take(np.arange(0))
+    assert _of_recordings(spec, [torch.empty(0, 2)] * 3, nobody) == {}
