@@ -147,6 +147,21 @@ class Dense(nn.Linear):
         return nn.functional.relu_(self.before_relu(input))
 
 
+class MaxPooling2D(nn.MaxPool2d):
+    """A 2x2 max-pool; with `batch_norm` `pooled`, what it gives is normalized while it learns."""
+
+    batch_norm: nn.BatchNorm2d | None
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.batch_norm = None
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the parent's name
+        """(N, C, H, W) -> (N, C, H // 2, W // 2)."""
+        outputs: Tensor = super().forward(input)
+        return outputs if self.batch_norm is None else self.batch_norm(outputs)
+
+
 class Network(nn.Sequential):
     """A small CNN whose layers are named as the field's tutorials name them.
 
@@ -193,10 +208,10 @@ class Network(nn.Sequential):
                 break
             # The largest of four, then its ReLU: the same numbers as the other way round, from a
             # quarter of the work.
-            pooled = isinstance(next_layer, nn.MaxPool2d) and following != name
+            pooled = isinstance(next_layer, MaxPooling2D) and following != name
             if isinstance(layer, Conv2D) and pooled:
                 images = layer.before_relu(images)
-            elif isinstance(layer, nn.MaxPool2d):
+            elif isinstance(layer, MaxPooling2D):
                 images = nn.functional.relu_(layer(images))
             else:
                 images = layer(images)
@@ -218,7 +233,7 @@ def _layers(spec: NetworkParams, image_size: int, channels: int) -> "OrderedDict
             channels, side = filters, (side + 2 * padding - spec.kernel) // stride + 1
             _require_rest(side, f"conv2d_{number}", image_size)
         if block_number < len(spec.blocks) or spec.last_pool:
-            layers[f"max_pooling2d_{block_number}"] = nn.MaxPool2d(2)
+            layers[f"max_pooling2d_{block_number}"] = MaxPooling2D()
             side //= 2
             _require_rest(side, f"max_pooling2d_{block_number}", image_size)
             if spec.pool_dropout:
@@ -246,6 +261,9 @@ def _require_rest(side: int, layer: str, image_size: int) -> None:
 def build_network(spec: NetworkParams, image_size: int, channels: int = 1, *, seed: int) -> Network:
     """An untrained network: Glorot-uniform weights (Glorot and Bengio 2010) and zero biases.
 
+    With `initialization` `whitening`, as many filters of a convolution as it is given maps pass
+    each of them on.
+
     Args:
         spec: what it is built of.
         image_size: side of the square images it takes, in pixels.
@@ -261,16 +279,36 @@ def build_network(spec: NetworkParams, image_size: int, channels: int = 1, *, se
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight, generator=generator)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        if spec.initialization == "whitening" and isinstance(layer, nn.Conv2d):
+            nn.init.dirac_(layer.weight.data[: layer.in_channels])
     return network.to(memory_format=torch.channels_last)
 
 
 def add_batch_norm(network: Network) -> None:
-    """Normalize every inner layer's outputs over each batch, before its ReLU, from now on."""
-    for layer in network.children():
-        if isinstance(layer, Conv2D):
-            layer.batch_norm = nn.BatchNorm2d(layer.out_channels, device=layer.weight.device)
-        elif isinstance(layer, Dense):
+    """Normalize every inner layer's outputs over each batch, before its ReLU, from now on.
+
+    Only of layers whose weights learn. With `batch_norm` `pooled`, what a max-pool follows is
+    normalized behind it, and no norm has a scale of its own: a negative one would not commute with
+    the max-pool.
+    """
+    pooled = network.spec.batch_norm == "pooled"
+    for layer, following in pairwise(network.children()):
+        if isinstance(layer, Dense):
             layer.batch_norm = nn.BatchNorm1d(layer.out_features, device=layer.weight.device)
+        elif isinstance(layer, Conv2D) and layer.weight.requires_grad:
+            norm = nn.BatchNorm2d(layer.out_channels, device=layer.weight.device)
+            if pooled and isinstance(following, MaxPooling2D):
+                following.batch_norm = norm
+            else:
+                layer.batch_norm = norm
+    for one in batch_norms(network):
+        one.weight.requires_grad_(not pooled)
+
+
+def batch_norms(network: Network) -> list[nn.BatchNorm1d | nn.BatchNorm2d]:
+    """Those that `add_batch_norm` has put in, in their order."""
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d)
+    return [module for module in network.modules() if isinstance(module, kinds)]
 
 
 @torch.no_grad()
@@ -280,18 +318,20 @@ def fold_batch_norm(network: Network) -> None:
     The network answers as before in evaluation mode, and is one that was never normalized.
     """
     for layer in network.children():
-        if not isinstance(layer, Conv2D | Dense) or layer.batch_norm is None:
+        if isinstance(layer, Conv2D | Dense):
+            weighted = layer
+        if not isinstance(layer, Conv2D | Dense | MaxPooling2D) or layer.batch_norm is None:
             continue
         norm = layer.batch_norm
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        fuse = fuse_conv_bn_weights if isinstance(layer, Conv2D) else fuse_linear_bn_weights
+        fuse = fuse_conv_bn_weights if isinstance(weighted, Conv2D) else fuse_linear_bn_weights
         weight, bias = fuse(
-            layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.eps,
+            weighted.weight, weighted.bias, norm.running_mean, norm.running_var, norm.eps,
             norm.weight, norm.bias,
         )  # fmt: skip
-        layer.weight.copy_(weight)
-        layer.bias.copy_(bias)
+        weighted.weight.copy_(weight)
+        weighted.bias.copy_(bias)
         layer.batch_norm = None
 
 

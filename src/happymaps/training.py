@@ -18,15 +18,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from happymaps import augmentation, datasets, networks
+from happymaps import augmentation, datasets, networks, whitening
 from happymaps.augmentation import UNCHANGED, Augmenter
 from happymaps.datasets import LabelledImages, batches, labels_of, to_input
 from happymaps.errors import InputError
 from happymaps.files import replacing
 from happymaps.images import crop
 from happymaps.images.crop import Box
-from happymaps.networks import Network, add_batch_norm, apply_head, fold_batch_norm
+from happymaps.networks import Network, add_batch_norm, apply_head, batch_norms, fold_batch_norm
 from happymaps.params import NetworkParams, TrainParams
+from happymaps.whitening import whiten
 
 Logger = Callable[["Epoch"], None]
 
@@ -35,6 +36,9 @@ _WARM_UP, _FIRST = 0.15, 0.04
 
 # Adam's second beta, as its authors have it.
 _SQUARES = 0.999
+
+# How much faster the biases of norms that have no scale learn than the weights (Jordan 2024).
+_BIAS_RATE = 8.0
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -157,6 +161,8 @@ def fit(
     network.to(best_device())
     spec = network.spec
     fingerprint = _fingerprint(network, train, watched, heads, params, seed)
+    if spec.initialization == "whitening":
+        whiten(network, train.images)
     if spec.batch_norm:
         add_batch_norm(network)
     labels, watched_labels = train.labels(spec), watched.labels(spec)
@@ -166,6 +172,7 @@ def fit(
     for epoch in history:
         log(epoch)
     draw = _drawing(train, heads, spec, seed)
+    batch_size = spec.batch_size or params.batch_size
     mixed = _learns_in_bfloat16(params)
     bar: tqdm[Any]
     total = spec.epochs * len(train)
@@ -179,10 +186,10 @@ def fit(
             loss, accuracy = _train_epoch(
                 network,
                 optimizer,
-                (draw(rows, rng) for rows in _split(order, params.batch_size, spec)),
+                (draw(rows, rng) for rows in _split(order, batch_size, spec)),
                 bar,
                 progress=(number - 1) / spec.epochs,
-                step=params.batch_size / len(train) / spec.epochs,
+                step=batch_size / len(train) / spec.epochs,
                 mixed=mixed,
             )
             if not math.isfinite(loss):
@@ -224,17 +231,30 @@ def _optimizer(network: Network) -> torch.optim.Optimizer:
     spec = network.spec
     if spec.optimizer == "adam":
         return torch.optim.Adam(
-            network.parameters(),
+            _groups(network),
             lr=spec.learning_rate,
             betas=(spec.momentum, _SQUARES),
             weight_decay=spec.weight_decay,
         )
     return torch.optim.SGD(
-        network.parameters(),
+        _groups(network),
         lr=spec.learning_rate,
         momentum=spec.momentum,
         weight_decay=spec.weight_decay,
+        nesterov=spec.optimizer == "nesterov",
     )
+
+
+def _groups(network: Network) -> list[dict[str, Any]]:
+    """All parameters; apart, with a rate of `times` the others', biases of norms without scale."""
+    quick = [norm.bias for norm in batch_norms(network) if not norm.weight.requires_grad]
+    others = [one for one in network.parameters() if not any(one is bias for bias in quick)]
+    # What decays a step is the product of the two.
+    decay = network.spec.weight_decay / _BIAS_RATE
+    return [
+        {"params": others, "times": 1.0},
+        {"params": quick, "times": _BIAS_RATE, "weight_decay": decay},
+    ]
 
 
 def _drawing(
@@ -300,7 +320,7 @@ def _train_epoch(
     loss_sum, correct, seen = 0.0, 0.0, 0
     for number, (images, labels) in enumerate(drawn):
         for group in optimizer.param_groups:
-            group["lr"] = _rate(network.spec, progress + number * step)
+            group["lr"] = group["times"] * _rate(network.spec, progress + number * step)
         wanted = labels.to(device)
         inputs = to_input(images.to(device))
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
@@ -342,9 +362,9 @@ def _fingerprint(
         f" {_learns_in_bfloat16(params)} {np.__version__} {cv2.__version__}"
     )
     digest.update(f"{seed} {machine} {heads}".encode())
-    code = (__file__, networks.__file__, datasets.__file__, augmentation.__file__, crop.__file__)
-    for module in code:
-        digest.update(Path(module).read_bytes())
+    modules = (networks, datasets, augmentation, crop, whitening)
+    for file in (__file__, *(str(module.__file__) for module in modules)):
+        digest.update(Path(file).read_bytes())
     for tensor in (*network.state_dict().values(), train.images, watched.images):
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
     for part in (train, watched):
