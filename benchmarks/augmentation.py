@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.measuring import processor
 from happymaps.augmentation import Augmenter
 from happymaps.datasets import LabelledImages, to_input
-from happymaps.images.crop import Box
+from happymaps.images.boxes import Box
 from happymaps.networks import add_batch_norm, build_network
 from happymaps.params import NetworkParams, Params
 from happymaps.training import configure_torch

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from happymaps import augmentation
 from happymaps.augmentation import UNCHANGED, Augmenter, before, lit, turned
 from happymaps.datasets import LabelledImages
-from happymaps.images.crop import Box
+from happymaps.images.boxes import Box
 from happymaps.params import POSES, AugmentParams, Params
 from toys import toy_objects
 

@@ -1,6 +1,8 @@
 """`happymaps explain` in a project of its own, with the real params made small."""
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -148,10 +150,32 @@ def test_nothing_is_written_where_nothing_can_be_read(explain: Explain, project:
     assert not Path("why.png").exists()
 
 
+def test_a_place_that_cannot_be_written_is_named_before_the_work(
+    explain: Explain, project: Path
+) -> None:
+    picture = save("a.png", scene())
+    found, error = explain(picture, output=f"{picture}/why")
+    assert found == []
+    assert error is not None
+    assert error.startswith(f"error: {picture}/why: cannot be written (")
+
+
 def test_a_name_with_dollar_signs_is_written_as_it_is(explain: Explain) -> None:
     found, error = explain(save("$_{$.png", scene()))
     assert error is None
     assert found[0]["path"] == "$_{$.png"
+
+
+def test_a_name_that_is_no_text_is_answered_and_written(explain: Explain, project: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    found, error = explain(save(name, scene()))
+    assert error is None
+    assert found[0]["path"] == name
+    command = [sys.executable, "-m", "happymaps.cli", "predict", "--network", "tiny", name]
+    strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(command, cwd=project, env=strict, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].startswith(b"caf\xe9.png,")
 
 
 # --- what failed the audit

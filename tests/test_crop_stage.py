@@ -10,7 +10,8 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
-from happymaps.images.crop import centre_square, cut_out, find_face, part_of
+from happymaps.images.crop import centre_square, cut_out, part_of
+from happymaps.images.faces import find_face
 from happymaps.params import Params
 from happymaps.sources.drawing import Person, Scene, render
 from happymaps.stages import crop, find_faces

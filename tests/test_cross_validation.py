@@ -20,7 +20,7 @@ from happymaps.cross_validation import (
 )
 from happymaps.datasets import LabelledImages, WithHeads, joined
 from happymaps.errors import InputError
-from happymaps.images.crop import Box
+from happymaps.images.boxes import Box
 from happymaps.networks import build_network
 from happymaps.params import CrossValidateParams, NetworkParams, Params, TrainParams
 from happymaps.splitting import folds_by_person

@@ -16,7 +16,7 @@ from happymaps.datasets import (
     to_input,
 )
 from happymaps.errors import InputError
-from happymaps.images.crop import Box
+from happymaps.images.boxes import Box
 from happymaps.params import OBJECTS, POSES, NetworkParams
 from toys import toy_faces
 

@@ -6,9 +6,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from happymaps.images.crop import Box, centre_square, find_face, part_of
+from happymaps.images.boxes import Box
+from happymaps.images.crop import centre_square, part_of
 from happymaps.images.decode import read_grey
-from happymaps.images.faces import Looked, look, write_looks
+from happymaps.images.faces import Looked, find_face, look, write_looks
 from happymaps.params import VIEWS, CropMethod, CropParams, Params, View
 from happymaps.sources.drawing import Person, Scene, render
 from happymaps.stages.find_faces import _look_into

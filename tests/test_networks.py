@@ -11,6 +11,7 @@ from happymaps.networks import (
     Dense,
     SavedNetwork,
     add_batch_norm,
+    batch_norms,
     build_network,
     fold_batch_norm,
     load_network,
@@ -171,13 +172,38 @@ def test_batch_norm_brings_every_neuron_to_mean_0_and_variance_1(spec: NetworkPa
             assert found.std(dim=1).max() == pytest.approx(1, abs=0.02), name
 
 
-def test_a_folded_batch_norm_leaves_a_network_that_answers_as_before(spec: NetworkParams) -> None:
+def test_pooled_norms_by_hand(spec: NetworkParams) -> None:
+    spec = spec.model_copy(update={"batch_norm": "pooled", "last_pool": True})
+    network = build_network(spec, 32, seed=0)
+    add_batch_norm(network)
+    images = to_input(toy_faces(40).images)
+    state = network.state_dict()
+    for number in range(1, len(spec.filters) + 1):
+        layer = f"conv2d_{number}"
+        images = nn.functional.conv2d(images, state[f"{layer}.weight"], state[f"{layer}.bias"])
+        images = nn.functional.max_pool2d(images, 2)
+        mean, variance = images.mean(dim=(0, 2, 3)), images.var(dim=(0, 2, 3), correction=0)
+        images = (images - mean[:, None, None]) / (variance[:, None, None] + 1e-5).sqrt()
+        images = images.clamp(0)
+    found = network.inputs_of("flatten", to_input(toy_faces(40).images))
+    torch.testing.assert_close(found, images, rtol=1e-3, atol=1e-4)
+    scales = [norm.weight for norm in batch_norms(network)]
+    assert len(scales) == len(spec.filters) + len(spec.dense)
+    assert not any(scale.requires_grad for scale in scales)
+
+
+@pytest.mark.parametrize("batch_norm", [True, "pooled"])
+def test_a_folded_batch_norm_leaves_a_network_that_answers_as_before(
+    spec: NetworkParams, batch_norm: bool | str
+) -> None:
+    spec = spec.model_copy(update={"batch_norm": batch_norm})
     network, plain = (build_network(spec, 32, seed=0) for _ in range(2))
     add_batch_norm(network)
     images = to_input(toy_faces(40).images)
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-            nn.init.normal_(layer.weight, 1, 0.3)
+            if layer.weight.requires_grad:
+                nn.init.normal_(layer.weight, 1, 0.3)
             nn.init.normal_(layer.bias)
     for _ in range(5):
         network.logits(images)

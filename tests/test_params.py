@@ -7,7 +7,14 @@ from pydantic import ValidationError
 
 from happymaps.augmentation import UNCHANGED
 from happymaps.errors import InputError
-from happymaps.params import Cifar10Params, NetworkParams, Params, StepParams, load_study
+from happymaps.params import (
+    Cifar10Params,
+    NetworkParams,
+    Params,
+    StepParams,
+    _changed,
+    load_study,
+)
 from toys import ROOT
 
 
@@ -85,6 +92,12 @@ def test_params_hold_nothing_that_an_experiment_would_resolve_for_good() -> None
         ("cross_validate.folds", 1, "cross_validate.folds"),
         ("cross_validate.backend", "threads", "cross_validate.backend"),
         ("leaks.runs", 1, "leaks.runs"),
+        ("seed", 1 << 31, "seed"),  # libraries that are seeded with it take no more
+        ("networks.experiment0.target", "object", "networks.experiment0: objects are of"),
+        ("networks.experiment0.initialization", "zeros", "networks.experiment0.initialization"),
+        ("networks.experiment0.batch_norm", "often", "networks.experiment0.batch_norm"),
+        ("networks.experiment0.batch_size", 0, "networks.experiment0.batch_size"),
+        ("networks.experiment0.test_time_augmentation", True, "needs the target pose or object"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_file(
@@ -97,10 +110,30 @@ def test_a_wrong_value_is_named_with_its_file(
     assert named in str(caught.value)
 
 
-def test_more_people_are_of_no_use_to_networks_of_objects(objects: Cifar10Params) -> None:
-    content = objects.networks["basic"].model_dump() | {"more_people": True}
-    with pytest.raises(ValueError, match="more_people needs a target in faces"):
-        NetworkParams.model_validate(content)
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"more_people": True}, "more_people and the face crop need a target in faces"),
+        ({"crop": "face"}, "more_people and the face crop need a target in faces"),
+        ({"augment.turn": 30}, "turn, nod and background need a target in faces"),
+        ({"augment.background": 0.4}, "turn, nod and background need a target in faces"),
+        ({"optimizer": "nesterov", "momentum": 0}, "nesterov needs momentum"),
+    ],
+)
+def test_what_is_of_no_use_to_networks_of_objects_is_refused(
+    objects: Cifar10Params, changes: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        _changed(objects.networks["basic"], changes)
+
+
+def test_faces_are_none_of_the_study_of_objects(tmp_path: Path) -> None:
+    content = yaml.safe_load((ROOT / "studies/cifar10/params.yaml").read_text())
+    content["networks"]["basic"]["target"] = "pose"
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match=r"networks\.basic: the target should be object"):
+        Cifar10Params.load(file)
 
 
 @pytest.mark.parametrize("content", ["", "- 1\n", "seed: [", "seed: 0\n"])
@@ -124,13 +157,16 @@ def test_an_unknown_network_lists_those_there_are(params: Params) -> None:
 # --- step by step
 
 
-def test_from_the_last_step_to_the_generalist_only_time_is_missing(params: Params) -> None:
+def test_from_the_last_step_to_the_generalist_time_and_looks_are_missing(
+    params: Params,
+) -> None:
     found = params.step_by_step()
     assert list(found) == ["experiment0", *(step.name for step in params.steps)]
     assert found["experiment0"] == params.networks["experiment0"]
     generalist = params.networks["generalist"]
     last = list(found.values())[-1]
-    assert last.model_copy(update={"epochs": generalist.epochs}) == generalist
+    more = {"epochs": generalist.epochs, "test_time_augmentation": True}
+    assert last.model_copy(update=more) == generalist
     # A step's figures stand beside those of the networks.
     assert not {step.name for step in params.steps} & set(params.networks)
 

@@ -211,6 +211,25 @@ def test_colours_survive_being_read(tmp_path: Path) -> None:
     assert grey.pixels.shape == (4, 6)
 
 
+def test_an_animation_cut_off_anywhere_is_read_or_named(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (3, 6, 7), np.uint8)
+    frames = [Image.fromarray(frame) for frame in noise]
+    whole = tmp_path / "whole.gif"
+    frames[0].save(whole, save_all=True, append_images=frames[1:])
+    content = whole.read_bytes()
+    second = content.index(b",", content.index(b",") + 1)
+    cut = tmp_path / "cut.gif"
+    # Through the descriptor of the second frame, where Pillow's own reader gives up variously.
+    for end in range(second - 12, second + 12):
+        cut.write_bytes(content[:end])
+        try:
+            found = list(read_pictures(cut))
+        except InputError as error:
+            assert str(cut) in str(error)
+        else:
+            assert found[0].pixels.shape == (6, 7)
+
+
 @pytest.mark.parametrize("kind", ["vob", "mpeg1video"])  # a stream of a programme, or bare
 def test_an_mpeg_is_a_video_though_pillow_takes_it_for_a_picture(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "talk.mpg"

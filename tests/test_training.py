@@ -8,13 +8,21 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from tqdm import tqdm
 
 from happymaps import training
 from happymaps.datasets import to_input
 from happymaps.errors import InputError
-from happymaps.networks import build_network
+from happymaps.networks import add_batch_norm, batch_norms, build_network
 from happymaps.params import NetworkParams
-from happymaps.training import Epoch, logits_of, loss_of, named_figures
+from happymaps.training import (
+    Epoch,
+    _optimizer,
+    _train_epoch,
+    logits_of,
+    loss_of,
+    named_figures,
+)
 from toys import ROOT, same_weights, toy_faces, toy_objects, train
 
 
@@ -52,6 +60,48 @@ def test_one_step_of_adam_by_hand(spec: NetworkParams) -> None:
         step = (new - old)[clear]
         expected = -0.01 * old.grad[clear].sign()  # type: ignore[index]
         torch.testing.assert_close(step, expected, atol=2e-5, rtol=2e-3, msg=name)
+
+
+def test_one_step_of_nesterov_by_hand(spec: NetworkParams) -> None:
+    """The first step already goes as far as its own momentum will carry it."""
+    changes = {"optimizer": "nesterov", "momentum": 0.5, "epochs": 1, "dropout": 0.0}
+    spec = spec.model_copy(update=changes)
+    before = build_network(spec, 32, seed=0)
+    faces = toy_faces(16)
+    loss_of(spec, before.logits(to_input(faces.images)), faces.labels(spec)).backward()
+    after, _ = train(spec, train_part=faces, batch_size=16)
+    for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True):
+        expected = old - 1.5 * spec.learning_rate * old.grad  # type: ignore[operator]
+        torch.testing.assert_close(new, expected, atol=1e-6, rtol=1e-4, msg=name)
+
+
+def test_biases_of_norms_without_scale_learn_faster(spec: NetworkParams) -> None:
+    changes = {"batch_norm": "pooled", "momentum": 0.0, "weight_decay": 0.01}
+    spec = spec.model_copy(update=changes)
+    network = build_network(spec, 32, seed=0)
+    add_batch_norm(network)
+    optimizer = _optimizer(network)
+    before = {name: value.detach().clone() for name, value in network.named_parameters()}
+    faces = toy_faces(16)
+    batch = [(faces.images, faces.labels(spec))]
+    bar = tqdm(disable=True)
+    _train_epoch(network, optimizer, batch, bar, progress=0.5, step=0, mixed=False)
+    for name, now in network.named_parameters():
+        if now.requires_grad:
+            rate = spec.learning_rate * (8 if "batch_norm" in name else 1)
+            decay = 0.01 / 8 if "batch_norm" in name else 0.01
+            assert now.grad is not None
+            expected = before[name] - rate * (now.grad + decay * before[name])
+            torch.testing.assert_close(now, expected, atol=1e-6, rtol=1e-4, msg=name)
+    assert sum("batch_norm" in name for name in before) == 2 * len(batch_norms(network)) == 8
+
+
+def test_a_network_may_have_a_batch_size_of_its_own(spec: NetworkParams) -> None:
+    own, _ = train(spec.model_copy(update={"batch_size": 24}), batch_size=16)
+    common, _ = train(spec, batch_size=24)
+    other, _ = train(spec, batch_size=16)
+    assert same_weights(own, common)
+    assert not same_weights(own, other)
 
 
 @pytest.mark.parametrize("supported", [True, False])
@@ -115,8 +165,13 @@ def test_figures_are_those_of_the_network_at_the_epochs_end(spec: NetworkParams)
 
 @pytest.mark.parametrize(
     "changes",
-    [{"momentum": 0.0}, {"momentum": 0.9}, {"optimizer": "adam", "learning_rate": 0.003}],
-    ids=["plain", "momentum", "adam"],
+    [
+        {"momentum": 0.0},
+        {"momentum": 0.9},
+        {"optimizer": "adam", "learning_rate": 0.003},
+        {"optimizer": "nesterov", "initialization": "whitening", "batch_norm": "pooled"},
+    ],
+    ids=["plain", "momentum", "adam", "whitening"],
 )
 @pytest.mark.parametrize("stop_after", [1, 3])
 def test_an_interrupted_training_ends_with_the_same_bytes(

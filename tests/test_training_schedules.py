@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from happymaps import augmentation
 from happymaps.augmentation import UNCHANGED, Augmenter
 from happymaps.datasets import labels_of
-from happymaps.images.crop import Box
+from happymaps.images.boxes import Box
 from happymaps.networks import build_network
 from happymaps.params import POSES, AugmentParams, NetworkParams, Params
 from happymaps.training import _balanced_order, _rate, _split, logits_of

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from happymaps.datasets import LabelledImages
-from happymaps.images.crop import Box
+from happymaps.images.boxes import Box
 from happymaps.networks import Network, build_network
 from happymaps.params import OBJECTS, NetworkParams, TrainParams
 from happymaps.training import Epoch, configure_torch, fit

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from happymaps.datasets import LabelledImages
-from happymaps.images.crop import Box, ellipse
+from happymaps.images.boxes import Box, ellipse
 from happymaps.params import POSES, AugmentParams
 
 Image = NDArray[np.uint8]
@@ -32,8 +32,8 @@ UNCHANGED = AugmentParams(
 )
 
 _STRAIGHT, _LEFT, _RIGHT, _UP = (POSES.index(pose) for pose in ("straight", "left", "right", "up"))
-_MIRRORED_POSES = np.arange(len(POSES))
-_MIRRORED_POSES[[_LEFT, _RIGHT]] = _RIGHT, _LEFT
+MIRRORED_POSES = np.arange(len(POSES))
+MIRRORED_POSES[[_LEFT, _RIGHT]] = _RIGHT, _LEFT
 
 # Of the largest angle: a head that is turned or raised by less has no clear pose.
 _LEAST_TURN = 0.55
@@ -70,7 +70,7 @@ class Augmenter:
         # (N, H, W, C), as OpenCV has them.
         self._images = np.ascontiguousarray(images.images.permute(0, 2, 3, 1).numpy())
         self._kinds = images.kinds().numpy()
-        self._mirrored = _MIRRORED_POSES if images.are_faces else np.arange(len(images.names))
+        self._mirrored = MIRRORED_POSES if images.are_faces else np.arange(len(images.names))
         self._heads = list(heads) if heads is not None else [None] * len(images)
         rng = np.random.default_rng(seed)
         shape = self._images.shape[1:]

@@ -4,6 +4,7 @@ import argparse
 import csv
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -141,6 +142,8 @@ def _predict(arguments: argparse.Namespace) -> None:
                 except InputError as error:
                     failures.append(error)
 
+    # A file's name may be no text in the terminal's encoding: it comes out as it is on the disk.
+    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["path", "frame", "time", "prediction", "confidence"])
     try:
@@ -155,6 +158,16 @@ def _predict(arguments: argparse.Namespace) -> None:
         # The reader (`head`, say) has seen enough; Python would complain once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     _raise_all(failures)
+
+
+def _require_place(output: Path) -> None:
+    """Say before the work, and not after it, that its results cannot be written."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written ({error.strerror})") from error
 
 
 def _explain(arguments: argparse.Namespace) -> None:
@@ -179,6 +192,7 @@ def _explain(arguments: argparse.Namespace) -> None:
     audit = Path("metrics/audit") / f"{saved.name}.json"
     methods = with_controls(params.attributions.methods)
     failed = read_failures(audit, methods) if is_of_the_project else None
+    _require_place(arguments.output)
     rows, figures = [], []
     failures: list[InputError] = []
     for given in tqdm(arguments.paths, unit="picture", disable=None):

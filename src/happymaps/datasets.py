@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from happymaps.errors import InputError
-from happymaps.images.crop import Box
-from happymaps.images.faces import read_boxes
+from happymaps.images.boxes import Box, read_boxes
 from happymaps.labelling import read_objects, read_truth
 from happymaps.params import OBJECTS, POSES, NetworkParams, View
 
@@ -199,12 +198,12 @@ def load_with_heads(folder: Path, heads: Path, views: Sequence[View]) -> list[Wi
         heads: table, as for `read_heads`.
         views: how it is cropped.
     """
-    found: list[WithHeads] = []
-    for view in views:
-        faces = load_faces(folder, view)
-        boxes = read_heads(heads, folder.name, view)
-        found.append((faces, [boxes[image] for image in faces.truth["image"]]))
-    return found
+    return [_with_heads(load_faces(folder, view), folder, heads, view) for view in views]
+
+
+def _with_heads(faces: LabelledImages, folder: Path, heads: Path, view: View) -> WithHeads:
+    boxes = read_heads(heads, folder.name, view)
+    return faces, [boxes[image] for image in faces.truth["image"]]
 
 
 def load_training(folder: Path, split: Path, heads: Path, views: Sequence[View]) -> WithHeads:
@@ -212,12 +211,12 @@ def load_training(folder: Path, split: Path, heads: Path, views: Sequence[View])
 
     The arguments are those of `load_parts` and `load_with_heads`.
     """
-    found = []
-    for view in views:
-        part = load_parts(folder, split, view)["train"]
-        boxes = read_heads(heads, folder.name, view)
-        found.append((part, [boxes[image] for image in part.truth["image"]]))
-    return joined_with_heads(found)
+    return joined_with_heads(
+        [
+            _with_heads(load_parts(folder, split, view)["train"], folder, heads, view)
+            for view in views
+        ]
+    )
 
 
 def load_test_sets(

@@ -14,7 +14,7 @@ import yaml
 from happymaps.errors import InputError
 from happymaps.figures import Row, draw_sheet
 from happymaps.images.decode import read_grey
-from happymaps.params import POSES, Pose
+from happymaps.params import POSES, Params, Pose
 from happymaps.sources.sample import STRANGERS, USERS, draw_cast
 from happymaps.sources.strangers import draw_strangers
 
@@ -27,6 +27,13 @@ _COPIED = (
     ".dvcignore",
 )
 _MARK = ".happymaps-demo"
+# All that a DVC repository needs; like the project's own it does not call home.
+_CONFIG = """\
+[core]
+    no_scm = true
+    analytics = false
+    check_update = false
+"""
 # A demo is for looking, and takes minutes: one network of each kind, and rougher maps.
 _NETWORKS = ("experiment0", "fewer_filters", "four_class", "linear_output")
 _ROUGH: dict[str, dict[str, Any]] = {
@@ -58,10 +65,11 @@ def run_demo(project: Path, folder: Path, *, people: int) -> None:
     # The stages call `python`: it has to be the one that runs this.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = os.environ | {"PATH": path}
-    for command in (["init", "--quiet", "--no-scm", "--force"], ["repro"]):
-        done = subprocess.run([sys.executable, "-m", "dvc", *command], cwd=folder, env=environment)
-        if done.returncode != 0:
-            raise InputError(f"{folder}: dvc {command[0]} failed; what it says stands above")
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc/config").write_text(_CONFIG)
+    done = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=folder, env=environment)
+    if done.returncode != 0:
+        raise InputError(f"{folder}: dvc repro failed; what it says stands above")
     _report(folder)
 
 
@@ -73,8 +81,7 @@ def prepare(project: Path, folder: Path, *, people: int) -> None:
         raise InputError(f"{folder}: exists and is no earlier demo; name another folder")
     if not 2 <= people <= len(USERS):
         raise InputError(f"a cast has between 2 and {len(USERS)} people, not {people}")
-    networks = yaml.safe_load((project / "params.yaml").read_text())["networks"]
-    missing = set(_NETWORKS) - networks.keys()
+    missing = set(_NETWORKS) - Params.load(project / "params.yaml").networks.keys()
     if missing:
         raise InputError(f"params.yaml: the demo needs the networks {', '.join(sorted(missing))}")
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,5 +1,7 @@
 """Predictions -> figures."""
 
+import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -131,3 +133,9 @@ def left_roc(table: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame({"fpr": [], "tpr": []})
     fpr, tpr, _ = roc_curve(left, table["left_score"], drop_intermediate=True)
     return pd.DataFrame({"fpr": fpr, "tpr": tpr})
+
+
+def some_of(rows: Sequence[int], count: int, seed: int, name: str) -> list[int]:
+    """At most `count` of the numbers of rows, in their order: a choice of its own for each name."""
+    generator = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    return sorted(generator.permutation(rows)[:count].tolist())

@@ -80,8 +80,9 @@ def _draw_row(figure: Figure, row: Row, top: int, cell: int, zoom: int) -> None:
 
 
 def _write(figure: Figure, x: float, y: float, text: str, **style: Any) -> None:
-    # A file's name may have dollar signs, which are no formula.
-    figure.text(x, y, text, parse_math=False, **style)
+    # A file's name may have dollar signs, which are no formula, and bytes that are no text.
+    readable = text.encode(errors="replace").decode()
+    figure.text(x, y, readable, parse_math=False, **style)
 
 
 @dataclass(frozen=True)

@@ -341,7 +341,7 @@ def apply_head(spec: NetworkParams, logits: Tensor) -> Tensor:
 
 
 def parameter_count(network: nn.Module) -> int:
-    """Number of trainable weights and biases."""
+    """Number of weights and biases."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 

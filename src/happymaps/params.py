@@ -132,6 +132,15 @@ class CropParams(TrainingCropParams):
     recordings: CropMethod
     youtube_faces: CropMethod
 
+    @property
+    def methods(self) -> dict[str, CropMethod]:
+        """How the pictures of each set are cropped, by its name."""
+        return {
+            "cmu_faces": self.cmu_faces,
+            "recordings": self.recordings,
+            "youtube_faces": self.youtube_faces,
+        }
+
     def of_training(self) -> TrainingCropParams:
         """The part that a network's file remembers."""
         return TrainingCropParams(**self.model_dump(include=set(TrainingCropParams.model_fields)))
@@ -229,7 +238,8 @@ class NetworkParams(_Section):
     (`initialization` `glorot`); or its first convolution sees the principal components of small
     patches, which it does not unlearn, and the other ones begin by passing on what they are given
     (`whitening`; Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU"). `batch_size` is
-    one of its own instead of `train.batch_size`.
+    one of its own instead of `train.batch_size`. With `test_time_augmentation` it answers by the
+    mean of ten looks at an image, see `answering`.
     """
 
     filters: Annotated[list[Positive | Block], Field(min_length=1)]
@@ -259,6 +269,7 @@ class NetworkParams(_Section):
     more_people: bool = False
     initialization: Literal["glorot", "whitening"] = "glorot"
     batch_size: Positive | None = None
+    test_time_augmentation: bool = False
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -266,8 +277,18 @@ class NetworkParams(_Section):
             raise ValueError("cross_entropy needs the softmax head")
         if self.loss != "cross_entropy" and self.label_smoothing:
             raise ValueError("label_smoothing needs cross_entropy")
-        if self.more_people and self.target == "object":
-            raise ValueError("more_people needs a target in faces")
+        if self.target == "object" and (self.more_people or self.crop == "face"):
+            raise ValueError("more_people and the face crop need a target in faces")
+        heads = (self.augment.turn, self.augment.nod, self.augment.background)
+        if self.target == "object" and any(heads):
+            raise ValueError("turn, nod and background need a target in faces: they change heads")
+        if self.test_time_augmentation and self.target == "left":
+            raise ValueError(
+                "test_time_augmentation needs the target pose or object: what is not left tells"
+                " nothing of its mirror image"
+            )
+        if self.optimizer == "nesterov" and not self.momentum:
+            raise ValueError("nesterov needs momentum")
         return self
 
     @property
@@ -448,7 +469,7 @@ class LeaksParams(_Section):
 class StudyParams(_Section):
     """What the params.yaml of every study has."""
 
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=1 << 31)]
     threads: Positive
     train: TrainParams
     networks: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], NetworkParams]
@@ -504,6 +525,13 @@ class Params(StudyParams):
             raise ValueError(f"recordings: {min(taken)} is a name of the metrics' own")
         return self
 
+    @model_validator(mode="after")
+    def _networks_know_faces(self) -> Self:
+        for name, spec in self.networks.items():
+            if spec.target == "object":
+                raise ValueError(f"networks.{name}: objects are of studies/cifar10, here are faces")
+        return self
+
     @property
     def subjects(self) -> list[str]:
         """The recorded people, in their order."""
@@ -535,6 +563,13 @@ class Cifar10Params(StudyParams):
     crop: ColourCropParams
     split: ValidationParams
     audit: AuditParams
+
+    @model_validator(mode="after")
+    def _networks_know_objects(self) -> Self:
+        for name, spec in self.networks.items():
+            if spec.target != "object":
+                raise ValueError(f"networks.{name}: the target should be object, here are no faces")
+        return self
 
 
 def load_study(path: Path = Path("params.yaml")) -> Params | Cifar10Params:

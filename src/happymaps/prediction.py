@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from happymaps.answering import answer
 from happymaps.datasets import BATCH
 from happymaps.errors import InputError
 from happymaps.evaluation import answers
@@ -20,7 +21,6 @@ from happymaps.images.video import stream_frames
 from happymaps.networks import SavedNetwork
 from happymaps.params import ColourCropParams, CropParams
 from happymaps.sources.face_names import parse_name
-from happymaps.training import logits_of
 
 # What is taken out of a folder; a file named by itself is tried whatever it is called.
 MEDIA_SUFFIXES = frozenset(
@@ -78,7 +78,7 @@ def predict(
     )
     while batch := list(islice(cropped, BATCH)):
         images = torch.from_numpy(np.stack([picture.pixels for picture in batch]))
-        names, confidences = answers(saved.network.spec, logits_of(saved.network, images))
+        names, confidences = answers(saved.network.spec, answer(saved.network, images))
         for picture, name, confidence in zip(batch, names, confidences, strict=True):
             yield Answer(picture.path, picture.frame, picture.time, name, confidence)
 
@@ -174,5 +174,5 @@ def _is_video(path: Path) -> bool:
         # A damaged picture is better explained by the reader of pictures.
         suffix = path.suffix.lower()
         return suffix in _MPEG_SUFFIXES or suffix not in Image.registered_extensions()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except Exception:  # damaged bytes make the decoders raise errors of every kind
         return False

@@ -23,8 +23,8 @@ from happymaps.augmentation import UNCHANGED, Augmenter
 from happymaps.datasets import LabelledImages, batches, labels_of, to_input
 from happymaps.errors import InputError
 from happymaps.files import replacing
-from happymaps.images import crop
-from happymaps.images.crop import Box
+from happymaps.images import boxes
+from happymaps.images.boxes import Box
 from happymaps.networks import Network, add_batch_norm, apply_head, batch_norms, fold_batch_norm
 from happymaps.params import NetworkParams, TrainParams
 from happymaps.whitening import whiten
@@ -156,13 +156,12 @@ def fit(
         progress: show a progress bar.
 
     Raises:
-        InputError: when the loss is no number any more.
+        InputError: when the loss is no number any more, or a batch is too small for `batch_norm`.
     """
     network.to(best_device())
     spec = network.spec
     fingerprint = _fingerprint(network, train, watched, heads, params, seed)
-    if spec.initialization == "whitening":
-        whiten(network, train.images)
+    whiten(network, train.images)
     if spec.batch_norm:
         add_batch_norm(network)
     labels, watched_labels = train.labels(spec), watched.labels(spec)
@@ -173,6 +172,8 @@ def fit(
         log(epoch)
     draw = _drawing(train, heads, spec, seed)
     batch_size = spec.batch_size or params.batch_size
+    if spec.batch_norm and min(batch_size, len(train)) < 2:
+        raise InputError("batch_norm needs at least two images in a batch: one has no variance")
     mixed = _learns_in_bfloat16(params)
     bar: tqdm[Any]
     total = spec.epochs * len(train)
@@ -362,7 +363,7 @@ def _fingerprint(
         f" {_learns_in_bfloat16(params)} {np.__version__} {cv2.__version__}"
     )
     digest.update(f"{seed} {machine} {heads}".encode())
-    modules = (networks, datasets, augmentation, crop, whitening)
+    modules = (networks, datasets, augmentation, boxes, whitening)
     for file in (__file__, *(str(module.__file__) for module in modules)):
         digest.update(Path(file).read_bytes())
     for tensor in (*network.state_dict().values(), train.images, watched.images):

@@ -14,7 +14,9 @@ _FAINT = 5e-4
 
 @torch.no_grad()
 def whiten(network: Network, images: Tensor) -> None:
-    """Have the first convolution see the principal components of small patches, and keep them.
+    """Where its spec asks for it, have the first convolution see the parts of small patches.
+
+    These are their principal components, which it does not unlearn.
 
     Each component, the strongest first, is one filter, and its opposite another; on the patches
     that they come from they have mean 0 and about variance 1. The weights do not learn any more,
@@ -26,6 +28,8 @@ def whiten(network: Network, images: Tensor) -> None:
         network: whose first convolution is changed.
         images: (N, C, H, W) uint8, that it is going to learn from.
     """
+    if network.spec.initialization != "whitening":
+        return
     layer = network.get_submodule("conv2d_1")
     assert isinstance(layer, Conv2D)
     some = images[:: -(-len(images) // _IMAGES)].to(layer.weight.device)

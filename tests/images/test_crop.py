@@ -3,18 +3,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from happymaps.images.crop import (
-    Box,
-    Grey,
-    _with_margin,
-    centre_square,
-    crop,
-    find_face,
-    head_around,
-    in_fractions,
-    in_pixels,
-    seen_in,
-)
+from happymaps.images.boxes import Box
+from happymaps.images.crop import _with_margin, centre_square, crop
+from happymaps.images.decode import Grey
+from happymaps.images.faces import find_face, head_around
 from happymaps.params import CropMethod, CropParams
 from happymaps.sources.drawing import Person, Scene, render
 from happymaps.understanding.focus import box_masks
@@ -213,14 +205,3 @@ def test_margins_by_hand(face: Box, margin: float, expected: Box) -> None:
 )
 def test_centre_square_by_hand(width: int, height: int, expected: Box) -> None:
     assert centre_square(width, height) == expected
-
-
-def test_a_part_in_pixels_of_a_copy_by_hand() -> None:
-    shares = in_fractions(Box(4, 6, 12, 18), (120, 128))
-    assert in_pixels(shares, (30, 64)) == (2, 1.5, 6, 4.5)
-    assert in_pixels(shares, (120, 128)) == (4, 6, 12, 18)
-
-
-def test_a_box_in_pixels_of_a_crop_by_hand() -> None:
-    assert seen_in(Box(10, 20, 60, 120), Box(20, 40, 50, 140), 100) == Box(20, 20, 80, 120)
-    assert seen_in(Box(10, 10, 20, 20), Box(0, 5, 30, 30), 20) == Box(-20, -10, 40, 40)

@@ -21,8 +21,8 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from happymaps.images.crop import find_face
 from happymaps.images.decode import read_grey
+from happymaps.images.faces import find_face
 from happymaps.params import SplitMethod
 from projects import NETWORKS, Project
 from toys import ROOT

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from happymaps.images.crop import Grey
+from happymaps.images.decode import Grey
 from happymaps.sources.sample import USERS
 from happymaps.sources.turned import draw_turned
 

@@ -383,13 +383,16 @@ def test_guided_backpropagation_lets_nothing_below_0_through_a_relu(
     assert (maps - plain).abs().max() > 0.1 * plain.abs().max()
 
 
+@pytest.mark.parametrize("last_pool", [False, True])
 def test_grad_cam_weighs_the_last_maps_by_their_gradients(
-    explain: AttributionsParams, spec: NetworkParams
+    explain: AttributionsParams, spec: NetworkParams, last_pool: bool
 ) -> None:
-    network = with_random_weights(spec, filters=[4, 6], head="linear")
+    network = with_random_weights(spec, filters=[4, 6], head="linear", last_pool=last_pool)
     images, wanted = pictures(3), classes(0, 1, 1)
-    maps = network.inputs_of("flatten", images).detach().requires_grad_()
-    hidden = network.get_submodule("dense_1")(maps.flatten(1))
+    behind = "max_pooling2d_2" if last_pool else "flatten"
+    maps = network.inputs_of(behind, images).detach().requires_grad_()
+    pooled = nn.functional.max_pool2d(maps, 2) if last_pool else maps
+    hidden = network.get_submodule("dense_1")(pooled.flatten(1))
     logits = network.get_submodule("dense_2")(hidden)
     (gradients,) = torch.autograd.grad(logits[torch.arange(3), wanted].sum(), maps)
     coarse = (gradients.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1, keepdim=True).relu()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from happymaps.datasets import LabelledImages
-from happymaps.images.crop import Box
+from happymaps.images.boxes import Box
 from happymaps.networks import Network
 from happymaps.params import NetworkParams
 from happymaps.sources.turned import draw_turned

@@ -53,3 +53,15 @@ def test_a_dropout_makes_no_maps_of_its_own(spec: NetworkParams) -> None:
     assert list(feature_maps(network, toy_objects(1).images[0])) == [
         "conv2d_1", "conv2d_2", "max_pooling2d_1", "conv2d_3", "max_pooling2d_2",
     ]  # fmt: skip
+
+
+def test_outputs_below_0_are_drawn_around_grey(spec: NetworkParams) -> None:
+    network = build_network(spec.model_copy(update={"normalize": "image"}), 32, seed=0).eval()
+    image = toy_faces(1).images[0]
+    found = feature_maps(network, image)
+    pixels = image.double() / 255
+    expected = (pixels - pixels.mean()) / pixels.std(correction=0)
+    expected = 0.5 + expected / expected.abs().max() / 2
+    torch.testing.assert_close(found["standardization"].double(), expected, rtol=0, atol=1e-4)
+    assert found["standardization"].min() < 0.4
+    assert found["conv2d_1"].min() == 0

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from happymaps.datasets import LabelledImages
-from happymaps.images.crop import Box
+from happymaps.images.boxes import Box
 from happymaps.params import NetworkParams
 from happymaps.understanding.focus import (
     box_masks,

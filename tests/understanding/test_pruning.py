@@ -15,8 +15,9 @@ FACES = toy_faces(40)
 IMAGES = FACES.images
 
 
-@pytest.fixture
-def network(spec: NetworkParams) -> Network:
+@pytest.fixture(params=[False, True], ids=["unpadded", "padded"])
+def network(spec: NetworkParams, request: pytest.FixtureRequest) -> Network:
+    spec = spec.model_copy(update={"padding": request.param})
     return build_network(spec, 32, seed=0).eval()
 
 
@@ -41,8 +42,8 @@ def test_a_neuron_that_is_always_the_same_is_not_missed(
 ) -> None:
     set_neuron(network, layer, 2, 0, bias)
     pruned = without(network, {layer: {2: None}}, moments(network, IMAGES))
-    # What it wants now must make no difference: it has no way out any more.
-    set_neuron(pruned, layer, 2, 9, 9)
+    # Whatever it sees, it says the same.
+    assert not weight_of(pruned, layer, 2).any()
     torch.testing.assert_close(logits_of(pruned, IMAGES), logits_of(network, IMAGES))
 
 
@@ -51,7 +52,7 @@ def test_an_exact_twin_is_not_missed(network: Network, layer: str) -> None:
     set_neuron(network, layer, 3, 0.5 * weight_of(network, layer, 1), 0)
     known = moments(network, IMAGES)
     pruned = without(network, {layer: {3: 1}}, known)
-    set_neuron(pruned, layer, 3, 9, 9)
+    assert not weight_of(pruned, layer, 3).any()
     torch.testing.assert_close(logits_of(pruned, IMAGES), logits_of(network, IMAGES))
     alone = logits_of(without(network, {layer: {3: None}}, known), IMAGES)
     assert not torch.allclose(alone, logits_of(network, IMAGES), atol=1e-3)
@@ -82,6 +83,16 @@ def test_the_network_itself_stays_as_it_is(network: Network) -> None:
     same = without(network, {}, moments(network, IMAGES))
     torch.testing.assert_close(logits_of(same, IMAGES), logits_of(network, IMAGES))
     assert not torch.allclose(logits_of(pruned, IMAGES), logits_of(network, IMAGES), atol=1e-5)
+
+
+def test_neurons_of_every_layer_go_at_once(network: Network) -> None:
+    """Constant ones, which are missed nowhere, whatever goes before and behind them."""
+    layers = ["conv2d_1", "conv2d_2", "conv2d_3", "dense_1"]
+    for layer in layers:
+        set_neuron(network, layer, 1, 0, 0.4)
+    removed: dict[str, dict[int, int | None]] = {layer: {1: None} for layer in layers}
+    pruned = without(network, removed, moments(network, IMAGES))
+    torch.testing.assert_close(logits_of(pruned, IMAGES), logits_of(network, IMAGES))
 
 
 def test_moments_are_those_of_what_is_handed_on(network: Network) -> None:

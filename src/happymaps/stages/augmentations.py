@@ -9,7 +9,7 @@ from happymaps.datasets import LabelledImages
 from happymaps.errors import exit_on_error
 from happymaps.figures import Row, as_picture, draw_sheet, zoom_of
 from happymaps.files import replacing_folder
-from happymaps.images.crop import Box
+from happymaps.images.boxes import Box
 from happymaps.params import AugmentParams, load_study
 from happymaps.stages.layout import PLOTS
 from happymaps.stages.sets import heads_in, parts

@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from happymaps.errors import exit_on_error
 from happymaps.files import replacing_folder
-from happymaps.images.crop import Grey, crop, cut_out, method_of, part_in
-from happymaps.images.decode import read_grey
+from happymaps.images.crop import crop, cut_out, method_of, part_in
+from happymaps.images.decode import Grey, read_grey
 from happymaps.labelling import truth_table
 from happymaps.params import VIEWS, CropMethod, CropParams, Params
 from happymaps.sources.face_names import parse_name

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
-from happymaps.datasets import LabelledImages, load_parts, load_test_sets, to_input
+from happymaps.datasets import LabelledImages, load_parts, to_input
 from happymaps.errors import exit_on_error
 from happymaps.figures import Row, draw_heat_maps, draw_sheet, to_pixels
 from happymaps.files import write_json
@@ -27,6 +27,7 @@ from happymaps.stages.layout import (
     PROCESSED,
     SPLIT,
 )
+from happymaps.stages.sets import tests
 from happymaps.training import best_device, configure_torch, logits_of
 from happymaps.understanding.comparison import (
     Kinds,
@@ -38,6 +39,7 @@ from happymaps.understanding.comparison import (
 )
 from happymaps.understanding.layers import layer_outputs, neuron_layers
 from happymaps.understanding.similarity import gram
+from happymaps.whitening import whiten
 
 
 def main() -> None:
@@ -51,9 +53,8 @@ def main() -> None:
         # Each sees the same pictures in its own view.
         view = trained.spec.crop
         train = load_parts(PROCESSED / "cmu_faces", SPLIT, view)["train"]
-        tests = load_test_sets(PROCESSED, SPLIT, params.subjects, view)
-        sets = {name: faces for name, faces in tests.items() if len(faces)}
-        kinds[name] = _kinds(name, trained, params.seed, sets)
+        sets = {name: faces for name, faces in tests(params, trained.spec).items() if len(faces)}
+        kinds[name] = _kinds(name, trained, params.seed, train, sets)
         parameters[name] = parameter_count(trained)
         decision_maps = kinds[name]["trained"].maps[trained.decision_layer]
         readable[name] = readability(decision_maps, train.images, train.labels(trained.spec))
@@ -91,19 +92,21 @@ _PANELS = {
 }
 
 
-def _kinds(name: str, trained: Network, seed: int, sets: Mapping[str, LabelledImages]) -> Kinds:
+def _kinds(
+    name: str,
+    trained: Network,
+    seed: int,
+    train: LabelledImages,
+    sets: Mapping[str, LabelledImages],
+) -> Kinds:
     maps = load_file(HAPPYMAPS / f"{name}.safetensors")
+    untrained = build_network(trained.spec, trained.image_size, seed=seed).eval()
+    whiten(untrained, train.images)
+    shuffled = load_network(CONTROLS / f"{name}.safetensors").network
     return {
         "trained": _side(trained, "trained", maps, sets),
-        "untrained": _side(
-            build_network(trained.spec, trained.image_size, seed=seed).eval(),
-            "untrained",
-            maps,
-            sets,
-        ),
-        "shuffled": _side(
-            load_network(CONTROLS / f"{name}.safetensors").network, "shuffled", maps, sets
-        ),
+        "untrained": _side(untrained, "untrained", maps, sets),
+        "shuffled": _side(shuffled, "shuffled", maps, sets),
     }
 
 

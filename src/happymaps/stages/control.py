@@ -5,7 +5,7 @@ import sys
 from happymaps.errors import exit_on_error
 from happymaps.files import write_json
 from happymaps.networks import SavedNetwork, build_network, save_network
-from happymaps.params import Params
+from happymaps.params import NetworkParams, Params
 from happymaps.stages.layout import CHECKPOINTS, CONTROLS, METRICS
 from happymaps.stages.sets import learned_from, parts, watched_part
 from happymaps.training import Epoch, configure_torch, fit, named_figures
@@ -16,7 +16,7 @@ def main() -> None:
     name = sys.argv[1]
     params = Params.load()
     configure_torch(params.threads)
-    spec = params.network(name)
+    spec = _without_turns(params.network(name))
     split = parts(params, spec)
     train, heads = learned_from(params, spec, split)
     watched = watched_part(split)
@@ -37,6 +37,12 @@ def main() -> None:
     save_network(saved, CONTROLS / f"{name}.safetensors")
     write_json(METRICS / "control" / f"{name}.json", named_figures(history[-1], watched))
     checkpoint.unlink(missing_ok=True)
+
+
+def _without_turns(spec: NetworkParams) -> NetworkParams:
+    """The same, but that no head is turned while it learns: what it is said to be would be true."""
+    augment = spec.augment.model_copy(update={"turn": 0.0, "nod": 0.0})
+    return spec.model_copy(update={"augment": augment})
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ from tqdm import tqdm
 
 from happymaps.errors import exit_on_error
 from happymaps.files import replacing, replacing_folder, write_json
-from happymaps.images.crop import Grey, Part, cut_out, in_fractions, in_pixels, part_of
-from happymaps.images.decode import read_grey
+from happymaps.images.boxes import Part, in_fractions, in_pixels
+from happymaps.images.crop import cut_out, part_of
+from happymaps.images.decode import Grey, read_grey
 from happymaps.images.faces import Looked, read_looks
 from happymaps.params import CropMethod, CropParams, Params, View
 from happymaps.photographs import finest_copies
@@ -27,13 +28,8 @@ def main() -> None:
     as `happymaps predict` does.
     """
     params = Params.load()
-    methods = {
-        "cmu_faces": params.crop.cmu_faces,
-        "recordings": params.crop.recordings,
-        "youtube_faces": params.crop.youtube_faces,
-    }
     metrics: dict[str, dict[str, int]] = {}
-    for name, method in methods.items():
+    for name, method in params.crop.methods.items():
         index = pd.read_csv(INTERIM / name / "index.csv", dtype=str)
         index["finest"] = finest_copies(index)
         looks = read_looks(FACES, name)

@@ -55,16 +55,27 @@ def main() -> None:
         "by": {look: _means(table, look) for look in _LOOKS},
         "errors": _errors(table),
     }
+    diagram = pd.DataFrame(columns=["confidences", "images", "confidence", "accuracy"])
     if spec.head == "softmax":
         labels = faces.labels(spec)
         rescaled = rescaled_by_others(found.logits, labels, found.fold)
-        figures["calibration"] = _write_calibration(name, found.logits, rescaled, labels)
+        tables = {
+            "as trained": reliability(found.logits, labels),
+            "rescaled": reliability(rescaled, labels),
+        }
+        diagram = pd.concat(tables, names=["confidences"]).reset_index("confidences")
+        figures["calibration"] = {
+            "temperature": fit_temperature(found.logits, labels),
+            "error": expected_calibration_error(tables["as trained"]),
+            "error_rescaled": expected_calibration_error(tables["rescaled"]),
+        }
     write_json(METRICS / "cross_validate" / f"{name}.json", figures)
     write_csv(CROSS_VALIDATED / f"{name}.csv", table)
     folder = PLOTS / "cross_validate" / name
     write_csv(folder / "confusion.csv", table[["actual", "predicted"]])
     people = table.groupby("subject")["right"].mean().rename("accuracy").reset_index()
     write_csv(folder / "people.csv", people)
+    write_csv(folder / "reliability.csv", diagram)
 
 
 def _of_recordings(
@@ -88,19 +99,6 @@ def _errors(table: pd.DataFrame) -> dict[str, dict[str, int]]:
     return {
         str(person): {str(kind): int(times) for kind, times in found.value_counts().items()}
         for person, found in kinds.groupby(wrong["subject"])
-    }
-
-
-def _write_calibration(
-    name: str, logits: Tensor, rescaled: Tensor, labels: Tensor
-) -> dict[str, float]:
-    tables = {"as trained": reliability(logits, labels), "rescaled": reliability(rescaled, labels)}
-    diagram = pd.concat(tables, names=["confidences"]).reset_index("confidences")
-    write_csv(PLOTS / "cross_validate" / name / "reliability.csv", diagram)
-    return {
-        "temperature": fit_temperature(logits, labels),
-        "error": expected_calibration_error(tables["as trained"]),
-        "error_rescaled": expected_calibration_error(tables["rescaled"]),
     }
 
 

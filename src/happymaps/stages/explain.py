@@ -1,7 +1,6 @@
 """Explain single decisions of one network, right ones and wrong ones."""
 
 import sys
-import zlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from happymaps.errors import exit_on_error
-from happymaps.evaluation import predictions
+from happymaps.evaluation import predictions, some_of
 from happymaps.explanation import draw_explanations, explain, read_failures
 from happymaps.files import replacing_folder
 from happymaps.networks import load_network
@@ -49,14 +48,13 @@ def _choose(
 ) -> Iterator[tuple[str, int | None]]:
     """Titles and row numbers: a seeded choice of each kind, and the most confident errors."""
     for kind, chosen in _kinds(table).items():
-        rows = np.flatnonzero(chosen)
+        rows = np.flatnonzero(chosen).tolist()
         if len(rows) == 0:
             yield f"{kind}: none among {len(table)} images", None
             continue
-        generator = np.random.default_rng([seed, zlib.crc32(f"{set_name} {kind}".encode())])
-        shown = np.sort(generator.permutation(rows)[:examples])
+        shown = some_of(rows, examples, seed, f"{set_name} {kind}")
         for row in shown:
-            yield _title(kind, table, row), int(row)
+            yield _title(kind, table, row), row
         if kind.startswith(("false", "wrong")):
             surest = table["confidence"].iloc[rows].sort_values(ascending=False, kind="stable")
             for row in surest.index.drop(shown)[:examples]:
@@ -68,11 +66,14 @@ def _kinds(table: pd.DataFrame) -> "dict[str, pd.Series[bool]]":
         right = table["actual"] == table["predicted"]
         return {"right": right, "wrong": ~right}
     left, said_left = (table[column] == "left" for column in ("pose", "predicted"))
+    right = table["actual"] == table["predicted"]
+    wrong_pose = ~left & ~said_left & ~right
     return {
         "true positive": left & said_left,
-        "true negative": ~left & ~said_left,
+        "true negative": ~left & ~said_left & right,
         "false positive": ~left & said_left,
         "false negative": left & ~said_left,
+        **({"wrong pose": wrong_pose} if wrong_pose.any() else {}),
     }
 
 

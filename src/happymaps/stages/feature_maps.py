@@ -1,7 +1,6 @@
 """Draw one network's filters, and what its layers make of single images."""
 
 import sys
-import zlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from happymaps.datasets import LabelledImages
 from happymaps.errors import exit_on_error
-from happymaps.evaluation import predictions
+from happymaps.evaluation import predictions, some_of
 from happymaps.figures import Row, as_picture, draw_sheet, to_pixels, zoom_of
 from happymaps.files import replacing_folder
 from happymaps.networks import Network, load_network
@@ -46,7 +45,8 @@ def main() -> None:
             ]
             draw_sheet(
                 folder / f"{set_name}.png",
-                f"{name}, {set_name}: what each layer hands on (white: the layer's largest output)",
+                f"{name}, {set_name}: what each layer hands on (white: the layer's largest output;"
+                " after a standardization grey is 0)",
                 rows,
                 _COLUMNS,
                 zoom=zoom_of(network.image_size),
@@ -71,12 +71,11 @@ def _example(
     seed: int,
 ) -> Iterator[Row]:
     """Rows of one image, a seeded choice among the chosen: itself, then layer by layer."""
-    candidates = np.flatnonzero(chosen)
+    candidates = np.flatnonzero(chosen).tolist()
     if len(candidates) == 0:
         yield Row(f"{kind}: none among {len(table)} images", [], [])
         return
-    generator = np.random.default_rng([seed, zlib.crc32(f"{set_name} {kind}".encode())])
-    number = int(generator.choice(candidates))
+    (number,) = some_of(candidates, 1, seed, f"{set_name} {kind}")
     about = table.iloc[number]
     truth = about["pose" if faces.are_faces else "actual"]
     caption = f"{truth}; {about['predicted']}: {about['confidence']:.2f}"

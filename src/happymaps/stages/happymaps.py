@@ -26,6 +26,7 @@ from happymaps.understanding.layers import activations, neuron_layers
 from happymaps.understanding.neurons import judge, layer_figures, neuron_table
 from happymaps.understanding.pruning import prove
 from happymaps.understanding.similarity import mean_pairwise_correlation
+from happymaps.whitening import whiten
 
 _COLUMNS = 16
 _THUMBNAIL = 64  # pixels wide and high, whatever the images' own size
@@ -43,13 +44,14 @@ def main() -> None:
     device = best_device()
     trained = load_network(MODELS / f"{name}.safetensors").network.to(device)
     channels, size, _ = trained.image_shape
-    untrained = build_network(trained.spec, size, channels, seed=params.seed).to(device)
+    split = parts(params, trained.spec)
+    train, settings = split["train"], params.happymaps
+    untrained = build_network(trained.spec, size, channels, seed=params.seed).to(device).eval()
+    whiten(untrained, train.images)
     networks = {"trained": trained, "untrained": untrained}
     control = CONTROLS / f"{name}.safetensors"
     if control.is_file():
         networks["shuffled"] = load_network(control).network.to(device)
-    split = parts(params, trained.spec)
-    train, settings = split["train"], params.happymaps
 
     count = sum(neuron_layers(trained).values())
     with tqdm(total=len(networks) * count, unit="map", desc="happymaps") as bar:
@@ -61,8 +63,10 @@ def main() -> None:
     maps, untrained_maps = sets["trained"], sets["untrained"]
 
     real = activations(trained, train.images, settings.filters, settings.decision)
+    # Active is a filter that is so anywhere, whichever of its places is asked for.
+    means = activations(trained, train.images, "mean", settings.decision)
     verdicts = {
-        layer: judge(drawn.images, drawn.reachable, real[layer],
+        layer: judge(drawn.images, drawn.reachable, means[layer],
                      untrained_maps[layer].images, settings.twins)
         for layer, drawn in maps.items() if layer != trained.decision_layer
     }  # fmt: skip

@@ -4,8 +4,9 @@ import pandas as pd
 
 from happymaps.errors import exit_on_error
 from happymaps.files import write_json
-from happymaps.images.crop import Box, head_around, method_of, part_of, seen_in
-from happymaps.images.faces import Looked, read_looks, write_boxes
+from happymaps.images.boxes import Box, seen_in, write_boxes
+from happymaps.images.crop import method_of, part_of
+from happymaps.images.faces import Looked, head_around, read_looks
 from happymaps.labelling import read_truth
 from happymaps.params import VIEWS, CropMethod, CropParams, Params, View
 from happymaps.photographs import finest_copies
@@ -26,18 +27,17 @@ _Row = tuple[str, View, str, Box | None]
 def main() -> None:
     """Write data/processed/<set>/heads.csv: boxes in pixels, empty where none is found."""
     params = Params.load()
-    crop = params.crop
+    crop, methods = params.crop, params.crop.methods
     frames = _some_frames(params)
+    more_people = read_looks(FACES, "youtube_faces")
     tables = {
-        HEADS: _rows("cmu_faces", _photographs(), crop.cmu_faces, crop),
+        HEADS: _rows("cmu_faces", _photographs(), methods["cmu_faces"], crop),
         RECORDED_HEADS: [
             row
             for subject in params.subjects
-            for row in _rows(subject, frames[subject], crop.recordings, crop)
+            for row in _rows(subject, frames[subject], methods["recordings"], crop)
         ],
-        YOUTUBE_HEADS: _rows(
-            "youtube_faces", read_looks(FACES, "youtube_faces"), crop.youtube_faces, crop
-        ),
+        YOUTUBE_HEADS: _rows("youtube_faces", more_people, methods["youtube_faces"], crop),
     }
     for path, rows in tables.items():
         write_boxes(path, ["set", "view", "image"], rows)

@@ -15,7 +15,7 @@ from happymaps.datasets import (
     parts_of,
     read_heads,
 )
-from happymaps.images.crop import Box
+from happymaps.images.boxes import Box
 from happymaps.params import Cifar10Params, NetworkParams, Params
 from happymaps.stages.layout import CIFAR10, HEADS, PROCESSED, SPLIT, YOUTUBE_HEADS
 

@@ -1,7 +1,6 @@
 """Test one network on the test part of the faces and on each recorded person."""
 
 import sys
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from happymaps.datasets import LabelledImages, load_test_sets
+from happymaps.answering import answer
+from happymaps.datasets import LabelledImages, joined
 from happymaps.errors import exit_on_error
-from happymaps.evaluation import left_roc, predictions, scores
+from happymaps.evaluation import left_roc, predictions, scores, some_of
 from happymaps.figures import Row, draw_sheet
 from happymaps.files import write_csv, write_json
 from happymaps.networks import load_network
 from happymaps.params import NetworkParams, Params
-from happymaps.stages.layout import METRICS, MODELS, PLOTS, PREDICTIONS, PROCESSED, SPLIT
-from happymaps.training import best_device, configure_torch, logits_of
+from happymaps.stages.layout import METRICS, MODELS, PLOTS, PREDICTIONS
+from happymaps.stages.sets import tests
+from happymaps.training import best_device, configure_torch
 
 
 def main() -> None:
@@ -29,9 +30,9 @@ def main() -> None:
     network = load_network(MODELS / f"{name}.safetensors").network.to(best_device())
     metrics: dict[str, dict[str, Any]] = {}
     answered, tables = {}, {}
-    sets = load_test_sets(PROCESSED, SPLIT, params.subjects, network.spec.crop)
+    sets = tests(params, network.spec)
     for set_name, faces in sets.items():
-        answered[set_name] = logits_of(network, faces.images)
+        answered[set_name] = answer(network, faces.images)
         tables[set_name] = predictions(network.spec, answered[set_name], faces)
         metrics[set_name] = scores(network.spec, answered[set_name], faces, tables[set_name])
     metrics["recordings"] = _everybody(network.spec, answered, sets, tables, params.subjects)
@@ -62,12 +63,9 @@ def _everybody(
     there = [subject for subject in subjects if len(sets[subject])]
     if not there:
         return {"images": 0}
-    faces = LabelledImages(
-        torch.cat([sets[subject].images for subject in there]),
-        pd.concat([sets[subject].truth for subject in there]),
-    )
+    faces = joined([sets[subject] for subject in there])
     logits = torch.cat([answered[subject] for subject in there])
-    table = pd.concat([tables[subject] for subject in there])
+    table = pd.concat([tables[subject] for subject in there], ignore_index=True)
     right = (table["actual"] == table["predicted"]).groupby(table["subject"]).mean()
     return {**scores(spec, logits, faces, table), "worst_person": float(right.min())}
 
@@ -88,9 +86,8 @@ def _examples(
     """A seeded choice among the images wrongly called "left" (or wrongly not)."""
     wrong = (table["predicted"] == "left") == said_left
     wrong &= (table["pose"] == "left") != said_left
-    rows = np.flatnonzero(wrong)
-    generator = np.random.default_rng([params.seed, zlib.crc32(f"{set_name} {error}".encode())])
-    chosen = np.sort(generator.permutation(rows)[: params.test.examples])
+    rows = np.flatnonzero(wrong).tolist()
+    chosen = some_of(rows, params.test.examples, params.seed, f"{set_name} {error}")
     if len(rows) == 0:
         title = f"{set_name}: none among {len(table)} images"
     elif len(chosen) < len(rows):

@@ -1,21 +1,20 @@
 """Test one network on the test part of the objects."""
 
 import sys
-import zlib
 
-import numpy as np
 import pandas as pd
 
+from happymaps.answering import answer
 from happymaps.datasets import LabelledImages
 from happymaps.errors import exit_on_error
-from happymaps.evaluation import object_scores, predictions
+from happymaps.evaluation import object_scores, predictions, some_of
 from happymaps.figures import Row, as_picture, draw_sheet, zoom_of
 from happymaps.files import write_csv, write_json
 from happymaps.networks import load_network
 from happymaps.params import Cifar10Params
 from happymaps.stages.layout import METRICS, MODELS, PLOTS, PREDICTIONS
 from happymaps.stages.sets import parts
-from happymaps.training import best_device, configure_torch, logits_of
+from happymaps.training import best_device, configure_torch
 
 
 def main() -> None:
@@ -25,7 +24,7 @@ def main() -> None:
     configure_torch(params.threads)
     network = load_network(MODELS / f"{name}.safetensors").network.to(best_device())
     test = parts(params, network.spec)["test"]
-    logits = logits_of(network, test.images)
+    logits = answer(network, test.images)
     table = predictions(network.spec, logits, test)
     metrics = {"test": object_scores(network.spec, logits, test, table)}
     write_json(METRICS / "test" / f"{name}.json", metrics)
@@ -50,8 +49,8 @@ def _rows(
     """A row a class: a seeded choice among those of its predictions that are chosen."""
     rows = []
     for name, of_class in chosen.groupby("actual", sort=False):
-        generator = np.random.default_rng([params.seed, zlib.crc32(f"{kind} {name}".encode())])
-        shown = np.sort(generator.permutation(of_class.index)[: params.test.examples])
+        rows_of = of_class.index.tolist()
+        shown = some_of(rows_of, params.test.examples, params.seed, f"{kind} {name}")
         captions = [f"{chosen['predicted'][row]}: {chosen['confidence'][row]:.2f}" for row in shown]
         images = [as_picture(test.images[row].numpy()) for row in shown]
         title = f"{name}: {len(shown)} of {len(of_class)}, chosen at random"

@@ -3,6 +3,7 @@
 import copy
 import math
 import warnings
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
@@ -103,7 +104,7 @@ def attribute(
         images: (N, C, H, W) float32 in [0, 1].
         classes: (N,) int64, the class that is explained for each image.
         params: settings of the methods.
-        seed: of noise and samples, the same for every image.
+        seed: of noise and samples, the same for every image but for those of `random`.
 
     Returns:
         (N, H, W) float32 on the CPU. Larger speaks more for the class; below 0, which only
@@ -172,13 +173,16 @@ class _Scores(nn.Module):
         return decision_scores(self.network[0], logits, "head")
 
 
-def _with_separate_relus(network: Network) -> nn.Sequential:
-    """`class_scores` as layers, the ReLUs among them: Captum hooks them one by one."""
+def _with_separate_relus(network: Network, *, whole: str | None = None) -> nn.Sequential:
+    """`class_scores` as layers, the ReLUs among them: Captum hooks them one by one.
+
+    The convolution `whole` keeps its ReLU before the pool that follows: its maps are asked for.
+    """
     layers: list[tuple[str, nn.Module]] = []
     for name, layer in network.named_children():
         if isinstance(layer, Conv2D | Dense):
             layers += [(name, BeforeRelu(layer)), (_relu_of(name), nn.ReLU())]
-        elif isinstance(layer, nn.MaxPool2d):
+        elif isinstance(layer, nn.MaxPool2d) and (not whole or layers[-1][0] != _relu_of(whole)):
             # Before the ReLU: the same numbers and gradients, from a quarter of the work.
             layers.insert(-1, (name, layer))
         else:
@@ -279,7 +283,7 @@ def _grad_cam(
     """
     from captum.attr import LayerGradCam
 
-    model = _with_separate_relus(network)
+    model = _with_separate_relus(network, whole=network.last_convolution)
     last = model.get_submodule(_relu_of(network.last_convolution))
     coarse: Tensor = LayerGradCam(model, last).attribute(
         _leaf(images), target=classes, relu_attributions=True
@@ -308,7 +312,7 @@ def _occlusion(
 def _pixel_importance(
     network: Network, images: Tensor, classes: Tensor, params: AttributionsParams, seed: int
 ) -> Tensor:
-    """As `_occlusion`, but with a patch of noise, small and moved by a pixel.
+    """As `_occlusion`, but with a patch of noise, small and moved by little.
 
     The way of the deep-learning tutorials on whose networks this project is built.
     """
@@ -424,9 +428,11 @@ def _surrogate(shown: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArr
 def _random(
     network: Network, images: Tensor, classes: Tensor, params: AttributionsParams, seed: int
 ) -> Tensor:
-    """Uniform noise from 0 to 1."""
-    noise = torch.rand(images.shape[2:], generator=torch.Generator().manual_seed(seed))
-    return noise.expand(len(images), -1, -1)
+    """Uniform noise from 0 to 1, of each image its own."""
+    pixels = images.cpu().contiguous().numpy()
+    seeds = [[seed, zlib.crc32(image.tobytes())] for image in pixels]
+    noise = [np.random.default_rng(one).random(images.shape[2:], np.float32) for one in seeds]
+    return torch.from_numpy(np.stack(noise))
 
 
 def _edges(

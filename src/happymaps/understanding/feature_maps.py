@@ -30,12 +30,14 @@ def feature_maps(network: Network, image: Tensor) -> dict[str, Tensor]:
         image: (C, H, W) uint8.
 
     Returns:
-        Per layer (filters, h, w) in [0, 1] on the CPU; 1 is the layer's largest output.
+        Per layer (filters, h, w) in [0, 1] on the CPU; 1 is the layer's largest output. Of a layer
+        with outputs below 0, 0.5 stands for 0 and 1 for the largest magnitude.
     """
     device = next(network.parameters()).device
     maps = {}
     for name, outputs in layer_outputs(network, to_input(image.unsqueeze(0).to(device))):
         if outputs.ndim == 4 and not isinstance(network.get_submodule(name), nn.Dropout):
-            largest = outputs.max().clamp_min(torch.finfo(outputs.dtype).tiny)
-            maps[name] = (outputs[0] / largest).cpu()
+            largest = outputs.abs().max().clamp_min(torch.finfo(outputs.dtype).tiny)
+            shares = (outputs[0] / largest).cpu()
+            maps[name] = 0.5 + shares / 2 if (shares < 0).any() else shares
     return maps

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from happymaps.datasets import LabelledImages
 from happymaps.evaluation import predictions, scores
-from happymaps.images.crop import Box, ellipse
+from happymaps.images.boxes import Box, ellipse
 from happymaps.networks import Network
 from happymaps.training import logits_of
 

@@ -88,7 +88,7 @@ def activations(
         Per layer (N, neurons) float32 on the CPU; layers before the decision after their ReLU.
     """
     device = next(network.parameters()).device
-    wanted = list(neuron_layers(network)) if layers is None else list(layers)
+    wanted = [name for name in neuron_layers(network) if layers is None or name in layers]
     found: dict[str, list[Tensor]] = {name: [] for name in wanted}
     for batch in batches(images, device):
         for name, outputs in layer_outputs(network, batch, last=wanted[-1]):

@@ -38,20 +38,21 @@ def judge(
     - *twin*: its map correlates by `twins` or more with that of another neuron, which stays. Of
       two, the one that real images make less active is the twin.
     - *static* (or "all on"): its map has less spatial structure than 95 of 100 maps that the same
-      layer has before training (see `structure`).
+      layer has before training (see `structure`); in a layer of less than 20 neurons, than all.
 
     Args:
         maps: (K, C, H, W) in [0, 1], all from the same start.
         reachable: (K,) bool: whether a neuron ever had a gradient.
-        real: (N, K) activations on real images.
+        real: (N, K) activations on real images, the mean over a filter's map.
         untrained: (K, C, H, W) maps of the layer of the untrained network.
         twins: correlation from which two maps are the same.
     """
     largest = real.max(dim=0).values
     dead = (largest <= 0) | ~reachable
     alike = correlations(maps, maps)
-    limit = structure(untrained).quantile(_UNTRAINED_SHARE)
-    static = structure(maps) <= limit
+    # At most 5 in 100 of the untrained maps are below the lower one.
+    limit = structure(untrained).quantile(_UNTRAINED_SHARE, interpolation="lower")
+    static = structure(maps) < limit
     found = [Neuron("dead") if is_dead else Neuron() for is_dead in dead.tolist()]
     stays: list[int] = []
     for number in argsort(largest, descending=True, stable=True).tolist():

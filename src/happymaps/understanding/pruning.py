@@ -72,8 +72,9 @@ def without(network: Network, removed: Removed, moments_of: dict[str, Moments]) 
     """A copy of the network that some neurons have been taken out of, without training.
 
     What the next layer was given of a neuron is replaced: for a twin, by the line through the
-    neuron that it repeats (least squares); for every other by its mean. Both go into the next
-    layer's weights and biases, so the neuron itself has no way out any more.
+    neuron that it repeats (least squares); for every other by its mean. The neuron itself says 1
+    whatever it sees; what that is worth stands in the next layer's weights, so that a convolution
+    still is given 0 where its padding is.
 
     Args:
         network: stays as it is.
@@ -83,18 +84,20 @@ def without(network: Network, removed: Removed, moments_of: dict[str, Moments]) 
     pruned = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
     layers = list(neuron_layers(network))
     for name, following in pairwise(layers):
-        count = len(neuron_layer(pruned, name).weight)
-        layer = neuron_layer(pruned, following)
-        _take_out(layer, count, removed.get(name, {}), moments_of[name])
+        layer, next_layer = neuron_layer(pruned, name), neuron_layer(pruned, following)
+        _take_out(layer, next_layer, removed.get(name, {}), moments_of[name])
     return pruned.to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
 def _take_out(
-    layer: Conv2D | nn.Linear, count: int, removed: Mapping[int, int | None], known: Moments
+    layer: Conv2D | nn.Linear,
+    next_layer: Conv2D | nn.Linear,
+    removed: Mapping[int, int | None],
+    known: Moments,
 ) -> None:
     # (outputs, neurons, places of the kernel or of the flattened map)
-    weight, bias = layer.weight.view(len(layer.weight), count, -1), layer.bias
+    weight = next_layer.weight.view(len(next_layer.weight), len(layer.weight), -1)
     # Twins first: the neuron that they repeat may be one to be taken out itself.
     for neuron, model in sorted(removed.items(), key=lambda item: item[1] is None):
         constant = known.mean[neuron].item()
@@ -103,8 +106,9 @@ def _take_out(
             slope = (known.covariance[neuron, model] / variance).item()
             constant -= slope * known.mean[model].item()
             weight[:, model] += slope * weight[:, neuron]
-        bias += constant * weight[:, neuron].sum(dim=1)
-        weight[:, neuron] = 0
+        weight[:, neuron] *= constant
+        layer.weight[neuron] = 0
+        layer.bias[neuron] = 1
 
 
 def _random_neurons(removed: Removed, sizes: dict[str, int], seed: int) -> Removed:

@@ -119,7 +119,9 @@ def sanity(
     """How much of a method's maps is left when the network has forgotten what it learned.
 
     A method passes when the mean correlation is below `LIMIT` once all layers are random. An edge
-    detector keeps 1.0, and so does noise that no network had a part in: both fail.
+    detector keeps 1.0, and so does noise that no network had a part in: both fail. Where the random
+    network's map is the same everywhere, it has said nothing, which is no proof: such images are
+    left out, and with none left the method does not pass.
 
     Args:
         trained: (N, H, W), the trained network's maps of some images, on the CPU.
@@ -128,19 +130,26 @@ def sanity(
         seed: of the random weights.
 
     Returns:
-        `correlation`, the mean over the images of the rank correlation's absolute value, and
-        `ssim`, the mean structural similarity, with all layers random; `cascade`, the same for
-        every layer, when it and all behind it are random; and `passes`.
+        With all layers random `silent`, the share of images that are left out, and over the others
+        `correlation`, the mean of the rank correlation's absolute value, and `ssim`, the mean
+        structural similarity, 0 where none is left; `cascade`, the same for every layer, when it
+        and all behind it are random; and `passes`.
     """
     cascade = {
         name: _likeness(trained, explain(other)) for name, other in randomised(network, seed)
     }
     *_, last = cascade.values()
-    return {**last, "cascade": cascade, "passes": last["correlation"] < LIMIT}
+    passes = last["silent"] < 1 and last["correlation"] < LIMIT
+    return {**last, "cascade": cascade, "passes": passes}
 
 
 def _likeness(one: Tensor, other: Tensor) -> dict[str, float]:
+    silent = _constant(other)
+    if silent.all():
+        return {"silent": 1.0, "correlation": 0.0, "ssim": 0.0}
+    one, other = one[~silent], other[~silent]
     return {
+        "silent": silent.double().mean().item(),
         "correlation": rank_correlations(one, other).abs().mean().item(),
         "ssim": structural_similarities(one, other).mean().item(),
     }

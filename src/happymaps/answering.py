@@ -1,0 +1,49 @@
+"""What a network answers, by one look at an image or by several."""
+
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from happymaps.augmentation import MIRRORED_POSES
+from happymaps.networks import Network
+from happymaps.training import logits_of
+
+# Down and across, of the image, to where it is moved: the middle and four places around it.
+_MOVED = 1 / 32
+_PLACES = [(0.0, 0.0), *product((-_MOVED, _MOVED), repeat=2)]
+
+
+def answer(network: Network, images: Tensor) -> Tensor:
+    """As `logits_of`; with `test_time_augmentation` the mean of ten looks.
+
+    They are at the image as it is and moved by a thirty-second of its side towards each corner, the
+    border drawn out, and at the mirror image of each, in which left is right (Krizhevsky et al.
+    2012, "ImageNet classification with deep convolutional neural networks").
+
+    Args:
+        network: any that `networks` builds; its device is used.
+        images: (N, C, H, W) uint8.
+
+    Returns:
+        (N, classes) on the CPU, before the head.
+    """
+    if not network.spec.test_time_augmentation:
+        return logits_of(network, images)
+    is_poses = network.spec.target == "pose"
+    order = (
+        torch.from_numpy(MIRRORED_POSES) if is_poses else torch.arange(len(network.spec.classes))
+    )
+    looks = []
+    for down, across in _PLACES:
+        moved = _moved(images, down, across)
+        looks += [logits_of(network, moved), logits_of(network, moved.flip(3))[:, order]]
+    return torch.stack(looks).mean(dim=0)
+
+
+def _moved(images: Tensor, down: float, across: float) -> Tensor:
+    """Moved by fractions of the image, in whole pixels."""
+    height, width = images.shape[2:]
+    rows = (torch.arange(height) - round(down * height)).clamp(0, height - 1)
+    columns = (torch.arange(width) - round(across * width)).clamp(0, width - 1)
+    return images[:, :, rows][:, :, :, columns]

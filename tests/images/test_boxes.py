@@ -1,0 +1,12 @@
+from happymaps.images.boxes import Box, in_fractions, in_pixels, seen_in
+
+
+def test_a_part_in_pixels_of_a_copy_by_hand() -> None:
+    shares = in_fractions(Box(4, 6, 12, 18), (120, 128))
+    assert in_pixels(shares, (30, 64)) == (2, 1.5, 6, 4.5)
+    assert in_pixels(shares, (120, 128)) == (4, 6, 12, 18)
+
+
+def test_a_box_in_pixels_of_a_crop_by_hand() -> None:
+    assert seen_in(Box(10, 20, 60, 120), Box(20, 40, 50, 140), 100) == Box(20, 20, 80, 120)
+    assert seen_in(Box(10, 10, 20, 20), Box(0, 5, 30, 30), 20) == Box(-20, -10, 40, 40)
