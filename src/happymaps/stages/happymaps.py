@@ -64,7 +64,9 @@ def main() -> None:
 
     real = activations(trained, train.images, settings.filters, settings.decision)
     # Active is a filter that is so anywhere, whichever of its places is asked for.
-    means = activations(trained, train.images, "mean", settings.decision)
+    means = real
+    if settings.filters != "mean":
+        means = activations(trained, train.images, "mean", settings.decision)
     verdicts = {
         layer: judge(drawn.images, drawn.reachable, means[layer],
                      untrained_maps[layer].images, settings.twins)
