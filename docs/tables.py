@@ -206,7 +206,8 @@ def _leaks() -> Iterator[Row]:
 
 def _steps() -> Iterator[Row]:
     changes = {step["name"]: step["changes"] for step in PARAMS["steps"]}
-    longer = {"epochs": PARAMS["networks"]["generalist"]["epochs"]}
+    generalist = PARAMS["networks"]["generalist"]
+    longer = {key: generalist[key] for key in ("epochs", "test_time_augmentation")}
     for name, change in [("experiment0", {}), *changes.items(), ("generalist", longer)]:
         found = _read("cross_validate", name)
         own, left, recorded = (found[key] for key in ("accuracy", "left_accuracy", "recordings"))

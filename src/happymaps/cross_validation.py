@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from happymaps.answering import answer
 from happymaps.datasets import WithHeads, joined_with_heads
 from happymaps.errors import InputError
 from happymaps.networks import build_network
 from happymaps.params import CrossValidateParams, NetworkParams, TrainParams
 from happymaps.splitting import folds_by_person
-from happymaps.training import configure_torch, fit, logits_of
+from happymaps.training import configure_torch, fit
 
 _one_at_a_time = threading.Lock()
 
@@ -186,7 +187,7 @@ def _train_and_answer(
         heads=heads,
         progress=False,
     )
-    return logits_of(network, test.images).numpy(), logits_of(network, also).numpy()
+    return answer(network, test.images).numpy(), answer(network, also).numpy()
 
 
 @contextmanager
