@@ -6,8 +6,8 @@ from torch import nn
 from happymaps.datasets import to_input
 from happymaps.networks import Network, build_network
 from happymaps.params import Cifar10Params, NetworkParams
-from happymaps.whitening import whiten
-from toys import toy_objects, train
+from happymaps.whitening import untrained_like, whiten
+from toys import same_weights, toy_objects, train
 
 
 @pytest.fixture
@@ -77,6 +77,20 @@ def test_whitened_filters_do_not_learn_and_their_biases_do(whitened: NetworkPara
         network.get_parameter("conv2d_1.bias"), fixed.get_parameter("conv2d_1.bias")
     )
     assert history[-1].train_loss < history[0].train_loss
+
+
+@pytest.mark.parametrize("initialization", ["whitening", "glorot"])
+def test_an_untrained_network_is_as_a_training_begins(
+    whitened: NetworkParams, initialization: str
+) -> None:
+    spec = whitened.model_copy(update={"initialization": initialization})
+    images = toy_objects(40).images
+    begun = build_network(spec, 32, 3, seed=7)
+    if initialization == "whitening":
+        whiten(begun, images)
+    found = untrained_like(build_network(spec, 32, 3, seed=0), images, seed=7)
+    assert not found.training
+    assert same_weights(found, begun)
 
 
 def test_the_other_convolutions_begin_by_passing_on_what_they_are_given(

@@ -30,10 +30,9 @@ def answer(network: Network, images: Tensor) -> Tensor:
     """
     if not network.spec.test_time_augmentation:
         return logits_of(network, images)
-    is_poses = network.spec.target == "pose"
-    order = (
-        torch.from_numpy(MIRRORED_POSES) if is_poses else torch.arange(len(network.spec.classes))
-    )
+    order = torch.arange(len(network.spec.classes))
+    if network.spec.target == "pose":
+        order = torch.from_numpy(MIRRORED_POSES)
     looks = []
     for down, across in _PLACES:
         moved = _moved(images, down, across)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from happymaps.datasets import to_input
-from happymaps.networks import Conv2D, Network
+from happymaps.networks import Conv2D, Network, build_network
 
 # Images, evenly over all of them, whose patches are taken.
 _IMAGES = 1000
@@ -40,6 +40,21 @@ def whiten(network: Network, images: Tensor) -> None:
     layer.weight[: 2 * count] = torch.cat([filters, -filters]).view(shape)
     layer.bias[: 2 * count] = torch.cat([-means, means])
     layer.weight.requires_grad_(False)
+
+
+def untrained_like(network: Network, images: Tensor, *, seed: int) -> Network:
+    """Another network of the same spec, in evaluation mode, as a training of it begins.
+
+    Args:
+        network: whose device it is on.
+        images: (N, C, H, W) uint8, that it would learn from.
+        seed: of its weights.
+    """
+    channels, size, _ = network.image_shape
+    untrained = build_network(network.spec, size, channels, seed=seed)
+    untrained.to(next(network.parameters()).device)
+    whiten(untrained, images)
+    return untrained.eval()
 
 
 def _components(images: Tensor, layer: Conv2D) -> tuple[Tensor, Tensor]:

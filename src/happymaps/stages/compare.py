@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
-from happymaps.datasets import LabelledImages, load_parts, to_input
+from happymaps.datasets import LabelledImages, to_input
 from happymaps.errors import exit_on_error
 from happymaps.figures import Row, draw_heat_maps, draw_sheet, to_pixels
 from happymaps.files import write_json
-from happymaps.networks import Network, build_network, load_network, parameter_count
+from happymaps.networks import Network, load_network, parameter_count
 from happymaps.params import Params
 from happymaps.stages.layout import (
     CONTROLS,
@@ -24,10 +24,8 @@ from happymaps.stages.layout import (
     METRICS,
     MODELS,
     PLOTS,
-    PROCESSED,
-    SPLIT,
 )
-from happymaps.stages.sets import tests
+from happymaps.stages.sets import parts, tests
 from happymaps.training import best_device, configure_torch, logits_of
 from happymaps.understanding.comparison import (
     Kinds,
@@ -39,7 +37,7 @@ from happymaps.understanding.comparison import (
 )
 from happymaps.understanding.layers import layer_outputs, neuron_layers
 from happymaps.understanding.similarity import gram
-from happymaps.whitening import whiten
+from happymaps.whitening import untrained_like
 
 
 def main() -> None:
@@ -51,8 +49,7 @@ def main() -> None:
     for name in tqdm(names, unit="network", desc="looking at"):
         trained = load_network(MODELS / f"{name}.safetensors").network
         # Each sees the same pictures in its own view.
-        view = trained.spec.crop
-        train = load_parts(PROCESSED / "cmu_faces", SPLIT, view)["train"]
+        train = parts(params, trained.spec)["train"]
         sets = {name: faces for name, faces in tests(params, trained.spec).items() if len(faces)}
         kinds[name] = _kinds(name, trained, params.seed, train, sets)
         parameters[name] = parameter_count(trained)
@@ -100,8 +97,7 @@ def _kinds(
     sets: Mapping[str, LabelledImages],
 ) -> Kinds:
     maps = load_file(HAPPYMAPS / f"{name}.safetensors")
-    untrained = build_network(trained.spec, trained.image_size, seed=seed).eval()
-    whiten(untrained, train.images)
+    untrained = untrained_like(trained, train.images, seed=seed)
     shuffled = load_network(CONTROLS / f"{name}.safetensors").network
     return {
         "trained": _side(trained, "trained", maps, sets),

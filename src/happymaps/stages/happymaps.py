@@ -16,7 +16,7 @@ from happymaps.datasets import LabelledImages
 from happymaps.errors import exit_on_error
 from happymaps.figures import Row, as_picture, draw_sheet, to_pixels, zoom_of
 from happymaps.files import replacing, replacing_folder, write_csv, write_json
-from happymaps.networks import Network, build_network, load_network
+from happymaps.networks import Network, load_network
 from happymaps.params import HappymapsParams, load_study
 from happymaps.stages.layout import CONTROLS, HAPPYMAPS, METRICS, MODELS, PLOTS
 from happymaps.stages.sets import Study, parts, pooled_tests
@@ -26,7 +26,7 @@ from happymaps.understanding.layers import activations, neuron_layers
 from happymaps.understanding.neurons import judge, layer_figures, neuron_table
 from happymaps.understanding.pruning import prove
 from happymaps.understanding.similarity import mean_pairwise_correlation
-from happymaps.whitening import whiten
+from happymaps.whitening import untrained_like
 
 _COLUMNS = 16
 _THUMBNAIL = 64  # pixels wide and high, whatever the images' own size
@@ -43,11 +43,9 @@ def main() -> None:
     configure_torch(params.threads)
     device = best_device()
     trained = load_network(MODELS / f"{name}.safetensors").network.to(device)
-    channels, size, _ = trained.image_shape
     split = parts(params, trained.spec)
     train, settings = split["train"], params.happymaps
-    untrained = build_network(trained.spec, size, channels, seed=params.seed).to(device).eval()
-    whiten(untrained, train.images)
+    untrained = untrained_like(trained, train.images, seed=params.seed)
     networks = {"trained": trained, "untrained": untrained}
     control = CONTROLS / f"{name}.safetensors"
     if control.is_file():
