@@ -72,7 +72,8 @@ def _steps() -> list[Curve]:
     folds = [one["left_accuracy"]["mean"] for one in found]
     worst = [one["left_accuracy"]["worst_person"] for one in found]
     recordings = [one["recordings"]["left_balanced_accuracy"] for one in found]
-    shown = [name.replace("_", "\n") for name in names]
+    # Short enough to stand beside each other.
+    shown = [name.replace("normalization", "norm").replace("_", "\n") for name in names]
     return [
         Curve("CMU, people of other folds", shown, folds),
         Curve("the one of them with whom it is worst", shown, worst),

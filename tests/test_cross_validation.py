@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -374,6 +375,22 @@ def test_a_training_that_diverges_says_so(
     bad = Training(trainings[1].spec.model_copy(update=wild), np.arange(4), seed=0)
     with pytest.raises(InputError, match="training diverged; lower learning_rate"):
         answer_all([trainings[1], bad], views, TRAIN, settings)
+
+
+def test_trainings_that_have_ended_are_not_repeated_when_all_are_asked_for_again(
+    here: CrossValidateParams, trainings: list[Training], views: list[WithHeads], tmp_path: Path
+) -> None:
+    also = toy_faces(5, seed=1).images
+    wild = {"head": "linear", "loss": "mean_squared_error", "learning_rate": 1e9}
+    bad = Training(trainings[1].spec.model_copy(update=wild), np.arange(4), seed=0)
+    with pytest.raises(InputError, match="diverged"):
+        answer_all([*trainings[:2], bad], views, TRAIN, here, also, checkpoints=tmp_path)
+    ended = {file.name: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
+    assert sorted(ended) == ["0.safetensors", "1.safetensors"]
+    answers = answer_all(trainings, views, TRAIN, here, also, checkpoints=tmp_path)
+    assert_by_hand(answers, trainings, views, also)
+    written = {file.name: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
+    assert {name for name in written if written[name] != ended.get(name)} == {"2.safetensors"}
 
 
 def test_recordings_of_which_no_frame_is_labelled_have_no_figures(spec: NetworkParams) -> None:

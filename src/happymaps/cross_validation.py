@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,17 +88,19 @@ def answer_everybody(
     seed: int,
     also: Tensor | None = None,
     more: Sequence[WithHeads] = (),
+    checkpoints: Path | None = None,
 ) -> Everybody:
     """Have every image answered by a network that has not seen its person.
 
     Args:
         spec: the networks'.
-        views: as for `answer_all`, as are `train`, `params`, `also` and `more`.
+        views: as for `answer_all`, as are `train`, `params`, `also`, `more` and `checkpoints`.
         train: see there.
         params: also how many folds there are.
         seed: of the folds and of the trainings.
         also: see there.
         more: see there.
+        checkpoints: see there.
 
     Raises:
         InputError: as `answer_all` and `folds_by_person`.
@@ -105,7 +108,7 @@ def answer_everybody(
     faces, _ = views[0]
     folds = folds_by_person(faces.truth, None if params.leave_one_out else params.folds, seed)
     trainings = [Training(spec, rows, seed) for rows in folds]
-    answers = answer_all(trainings, views, train, params, also, more)
+    answers = answer_all(trainings, views, train, params, also, more, checkpoints)
     logits = torch.zeros(len(faces), len(spec.classes))
     fold = np.zeros(len(faces), np.intp)
     for number, (rows, (answered, _)) in enumerate(zip(folds, answers, strict=True)):
@@ -121,6 +124,7 @@ def answer_all(
     params: CrossValidateParams,
     also: Tensor | None = None,
     more: Sequence[WithHeads] = (),
+    checkpoints: Path | None = None,
 ) -> list[tuple[Tensor, Tensor]]:
     """Train networks side by side, each with one thread so that every backend sums alike.
 
@@ -132,6 +136,9 @@ def answer_all(
         params: where the trainings run.
         also: (M, C, H, W) uint8, more images to ask every network for.
         more: other people's images and heads, that every network learns from.
+        checkpoints: folder in which every training remembers its last epoch: when all are asked for
+            again, those that have ended need not learn, and the others go on. Remove it when the
+            result is safe. Not used on a cluster, whose machines have folders of their own.
 
     Returns:
         Per training what its network gives before its head for its test images, in the order of
@@ -141,7 +148,12 @@ def answer_all(
         InputError: when the backend's package is not installed, or a training fails.
     """
     asked = views[0][0].images[:0] if also is None else also
-    tasks = (delayed(_answer)(training, views, train, asked, more) for training in trainings)
+    folder = checkpoints if params.backend == "loky" else None
+    files = [folder and folder / f"{number}.safetensors" for number in range(len(trainings))]
+    tasks = (
+        delayed(_answer)(training, views, train, asked, more, file)
+        for training, file in zip(trainings, files, strict=True)
+    )
     with _backend(params):
         # Ray's backend gives everything at the end only.
         return_as = "list" if params.backend == "ray" else "generator"
@@ -157,10 +169,11 @@ def _answer(
     train: TrainParams,
     also: Tensor,
     more: Sequence[WithHeads],
+    checkpoint: Path | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     # Trainings draw from torch's one generator: two in the same process would disturb each other.
     with _one_at_a_time:
-        return _train_and_answer(training, views, train, also, more)
+        return _train_and_answer(training, views, train, also, more, checkpoint)
 
 
 def _train_and_answer(
@@ -169,6 +182,7 @@ def _train_and_answer(
     train: TrainParams,
     also: Tensor,
     more: Sequence[WithHeads],
+    checkpoint: Path | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     configure_torch(1)
     faces, _ = views[0]
@@ -180,11 +194,12 @@ def _train_and_answer(
     fit(
         network,
         learned,
-        test,
+        test.take(np.arange(1)),  # nobody is told how they are answered on the way
         train,
         seed=training.seed,
         log=lambda epoch: None,
         heads=heads,
+        checkpoint=checkpoint,
         progress=False,
     )
     return answer(network, test.images).numpy(), answer(network, also).numpy()

@@ -1,4 +1,7 @@
-"""Predictions -> figures."""
+"""Predictions -> figures.
+
+scikit-learn is imported where it is needed: it takes longer than what most stages do here.
+"""
 
 import zlib
 from collections.abc import Sequence
@@ -6,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import accuracy_score, confusion_matrix, recall_score, roc_curve
 from torch import Tensor
 
 from happymaps.datasets import LabelledImages
@@ -97,6 +99,8 @@ def scores(
     Returns:
         Only `images: 0` for a set without labelled images.
     """
+    from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
+
     if not len(faces):
         return {"images": 0}
     labels = faces.labels(spec)
@@ -128,6 +132,8 @@ def left_roc(table: pd.DataFrame) -> pd.DataFrame:
 
     Empty where a set has no left turn or nothing else: then there is no such curve.
     """
+    from sklearn.metrics import roc_curve
+
     left = table["pose"] == "left"
     if left.nunique() < 2:
         return pd.DataFrame({"fpr": [], "tpr": []})

@@ -1,5 +1,7 @@
 """Pictures of any size -> square ones."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -10,6 +12,8 @@ from happymaps.images.faces import find_face
 from happymaps.params import ColourCropParams, CropMethod, CropParams, View
 
 _RESAMPLE = {"lanczos": Image.Resampling.LANCZOS, "area": Image.Resampling.BOX}
+
+_ROUNDING = 1e-6  # pixels: parts that were fractions of a picture
 
 
 def method_of(view: View, method: CropMethod) -> CropMethod:
@@ -23,8 +27,9 @@ def crop(picture: Grey, method: CropMethod, params: CropParams) -> Grey:
     Args:
         picture: (H, W) uint8.
         method: `stretch` keeps everything and breaks the aspect ratio, `square` takes the centre
-            square, `face` the largest detected face with a margin of `params.face_margin` times
-            its size on every side, or the centre square where no face is found.
+            square, `face` the largest detected face in the middle, with a margin of
+            `params.face_margin` times its size on every side, or the centre square where no face
+            is found.
         params: size, resampling filter and margin.
     """
     return cut_out(picture, part_in(picture, method, params), params)
@@ -39,7 +44,18 @@ def part_in(picture: Grey, method: CropMethod, params: CropParams) -> Box:
 def cut_out(
     picture: NDArray[np.uint8], part: Part, params: CropParams | ColourCropParams
 ) -> NDArray[np.uint8]:
-    """A part of a picture, grey or (H, W, 3), made `params.size` pixels wide and high."""
+    """A part of a picture, grey or (H, W, 3), made `params.size` pixels wide and high.
+
+    Where it reaches beyond the picture, the picture's edge is drawn out.
+    """
+    height, width = picture.shape[:2]
+    left, top, right, bottom = part
+    beyond = [(-top, bottom - height), (-left, right - width)]
+    pads = [tuple(max(math.ceil(one - _ROUNDING), 0) for one in both) for both in beyond]
+    if any(map(any, pads)):
+        picture = np.pad(picture, [*pads, (0, 0)][: picture.ndim], mode="edge")
+        (above, _), (before, _) = pads
+        part = (left + before, top + above, right + before, bottom + above)
     size = (params.size, params.size)
     return np.asarray(Image.fromarray(picture).resize(size, _RESAMPLE[params.resample], box=part))
 
@@ -47,7 +63,7 @@ def cut_out(
 def part_of(
     shape: tuple[int, ...], face: Box | None, method: CropMethod, params: CropParams
 ) -> Box:
-    """What `crop` cuts out of a picture of some height and width.
+    """What `crop` cuts out of a picture of some height and width, in its pixels.
 
     Args:
         shape: height and width in pixels.
@@ -60,7 +76,7 @@ def part_of(
         return Box(0, 0, width, height)
     if method == "square" or face is None:
         return centre_square(width, height)
-    return _with_margin(face, params.face_margin, width, height)
+    return _with_margin(face, params.face_margin)
 
 
 def centre_square(width: int, height: int) -> Box:
@@ -70,11 +86,8 @@ def centre_square(width: int, height: int) -> Box:
     return Box(left, top, left + side, top + side)
 
 
-def _with_margin(face: Box, margin: float, width: int, height: int) -> Box:
-    """A square around the face, moved inside the picture and shrunk only if it has to be."""
-    side = max(face.right - face.left, face.bottom - face.top)
-    side = min(round(side * (1 + 2 * margin)), width, height)
-    left = (face.left + face.right - side) // 2
-    top = (face.top + face.bottom - side) // 2
-    left, top = min(max(left, 0), width - side), min(max(top, 0), height - side)
+def _with_margin(face: Box, margin: float) -> Box:
+    """A square around the face, of which a part may be outside the picture."""
+    side = round(max(face.right - face.left, face.bottom - face.top) * (1 + 2 * margin))
+    left, top = (face.left + face.right - side) // 2, (face.top + face.bottom - side) // 2
     return Box(left, top, left + side, top + side)

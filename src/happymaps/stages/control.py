@@ -4,9 +4,9 @@ import sys
 
 from happymaps.errors import exit_on_error
 from happymaps.files import write_json
-from happymaps.networks import SavedNetwork, build_network, save_network
+from happymaps.networks import SavedNetwork, build_network, load_network, save_network
 from happymaps.params import NetworkParams, Params
-from happymaps.stages.layout import CHECKPOINTS, CONTROLS, METRICS
+from happymaps.stages.layout import CHECKPOINTS, CONTROLS, METRICS, MODELS
 from happymaps.stages.sets import learned_from, parts, watched_part
 from happymaps.training import Epoch, configure_torch, fit, named_figures
 
@@ -16,11 +16,12 @@ def main() -> None:
     name = sys.argv[1]
     params = Params.load()
     configure_torch(params.threads)
-    spec = _without_turns(params.network(name))
+    trained = load_network(MODELS / f"{name}.safetensors")
+    spec = _without_turns(trained.network.spec)
     split = parts(params, spec)
     train, heads = learned_from(params, spec, split)
     watched = watched_part(split)
-    network = build_network(spec, params.crop.size, seed=params.seed)
+    network = build_network(spec, trained.crop.size, seed=params.seed)
     checkpoint = CHECKPOINTS / f"control_{name}.safetensors"
     history: list[Epoch] = []
     fit(
@@ -33,8 +34,8 @@ def main() -> None:
         heads=heads,
         checkpoint=checkpoint,
     )
-    saved = SavedNetwork(name, network.cpu(), params.crop.of_training())
-    save_network(saved, CONTROLS / f"{name}.safetensors")
+    control = SavedNetwork(name, network.cpu(), trained.crop)
+    save_network(control, CONTROLS / f"{name}.safetensors")
     write_json(METRICS / "control" / f"{name}.json", named_figures(history[-1], watched))
     checkpoint.unlink(missing_ok=True)
 

@@ -1,5 +1,6 @@
 """Test a network, or a step towards one, on everybody, each time trained without them."""
 
+import shutil
 import statistics
 import sys
 from collections.abc import Sequence
@@ -20,7 +21,15 @@ from happymaps.errors import exit_on_error
 from happymaps.evaluation import predictions, scores
 from happymaps.files import write_csv, write_json
 from happymaps.params import NetworkParams, Params
-from happymaps.stages.layout import CROSS_VALIDATED, HEADS, INTERIM, METRICS, PLOTS, PROCESSED
+from happymaps.stages.layout import (
+    CHECKPOINTS,
+    CROSS_VALIDATED,
+    HEADS,
+    INTERIM,
+    METRICS,
+    PLOTS,
+    PROCESSED,
+)
 from happymaps.stages.sets import more_people
 
 _RECORDED = ("accuracy", "left_accuracy", "left_balanced_accuracy")
@@ -36,6 +45,7 @@ def main() -> None:
     views = load_with_heads(PROCESSED / "cmu_faces", HEADS, spec.views)
     faces, _ = views[0]
     frames = load_faces(PROCESSED / "recordings", spec.crop)
+    checkpoints = CHECKPOINTS / f"cross_validate_{name}"
     found = answer_everybody(
         spec,
         views,
@@ -44,6 +54,7 @@ def main() -> None:
         params.seed,
         also=frames.images,
         more=more_people(spec),
+        checkpoints=checkpoints,
     )
     table = predictions(spec, found.logits, faces).assign(fold=found.fold)
     index = pd.read_csv(INTERIM / "cmu_faces" / "index.csv").set_index("image")
@@ -76,6 +87,7 @@ def main() -> None:
     people = table.groupby("subject")["right"].mean().rename("accuracy").reset_index()
     write_csv(folder / "people.csv", people)
     write_csv(folder / "reliability.csv", diagram)
+    shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def _of_recordings(

@@ -1,5 +1,6 @@
 """How much of a network's accuracy is memory of a person: the same training under three splits."""
 
+import shutil
 import statistics
 import sys
 from typing import get_args
@@ -14,7 +15,7 @@ from happymaps.files import write_csv, write_json
 from happymaps.params import Params, SplitMethod
 from happymaps.photographs import photographs_of
 from happymaps.splitting import split
-from happymaps.stages.layout import HEADS, INTERIM, METRICS, PLOTS, PROCESSED
+from happymaps.stages.layout import CHECKPOINTS, HEADS, INTERIM, METRICS, PLOTS, PROCESSED
 from happymaps.stages.sets import more_people
 
 PUBLISHED_ACCURACY = 0.9947  # of one run, on a random split
@@ -39,8 +40,14 @@ def main() -> None:
             keys.append((method, params.seed + run))
             test = np.flatnonzero(parts["part"] == "test")
             trainings.append(Training(spec, test, params.seed + run))
+    checkpoints = CHECKPOINTS / "leaks"
     answers = answer_all(
-        trainings, views, params.train, params.cross_validate, more=more_people(spec)
+        trainings,
+        views,
+        params.train,
+        params.cross_validate,
+        more=more_people(spec),
+        checkpoints=checkpoints,
     )
     labels = faces.labels(spec)
     rows = [
@@ -59,6 +66,7 @@ def main() -> None:
     }
     published = {"published_random": PUBLISHED_ACCURACY}
     write_json(METRICS / "leaks.json", {"network": name, **published, **figures})
+    shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import hadamard
 from torch import Tensor, nn
 
 from happymaps.datasets import BATCH
@@ -370,6 +369,8 @@ def _subsets(samples: int, count: int, generator: torch.Generator) -> Tensor:
     every two of them together a quarter of it, so one's weight is not blurred by the luck of the
     others. Of a block that is cut off a random part is taken.
     """
+    from scipy.linalg import hadamard
+
     order = 2 ** count.bit_length()
     matrix = torch.from_numpy(hadamard(order))
     blocks = []

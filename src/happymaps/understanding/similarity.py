@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 
@@ -39,6 +38,8 @@ def matched_similarity(one: Tensor, other: Tensor) -> float:
         one: (K, C, H, W) maps.
         other: (L, C, H, W) maps.
     """
+    from scipy.optimize import linear_sum_assignment
+
     table = correlations(one, other).numpy()
     rows, columns = linear_sum_assignment(table, maximize=True)
     return float(table[rows, columns].mean())
