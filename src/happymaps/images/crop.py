@@ -54,10 +54,16 @@ def cut_out(
     pads = [tuple(max(math.ceil(one - _ROUNDING), 0) for one in both) for both in beyond]
     if any(map(any, pads)):
         picture = np.pad(picture, [*pads, (0, 0)][: picture.ndim], mode="edge")
-        (above, _), (before, _) = pads
-        part = (left + before, top + above, right + before, bottom + above)
+    (above, _), (before, _) = pads
+    height, width = picture.shape[:2]
+    box = (
+        max(left + before, 0),
+        max(top + above, 0),
+        min(right + before, width),
+        min(bottom + above, height),
+    )
     size = (params.size, params.size)
-    return np.asarray(Image.fromarray(picture).resize(size, _RESAMPLE[params.resample], box=part))
+    return np.asarray(Image.fromarray(picture).resize(size, _RESAMPLE[params.resample], box=box))
 
 
 def part_of(
