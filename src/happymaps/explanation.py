@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from happymaps.datasets import to_input
+from happymaps.errors import InputError
 from happymaps.evaluation import answers
 from happymaps.figures import Row, draw_sheet, heat, zoom_of
 from happymaps.networks import Network
@@ -76,10 +77,16 @@ def read_failures(audit: Path, methods: Sequence[str]) -> Failures | None:
     Args:
         audit: the audit's metrics file.
         methods: which; one that the audit does not know has not passed.
+
+    Raises:
+        InputError: when the file is no audit.
     """
     if not audit.is_file():
         return None
-    return failures_of(json.loads(audit.read_text()), methods)
+    try:
+        return failures_of(json.loads(audit.read_text()), methods)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{audit}: not an audit's metrics; `dvc repro` makes them") from error
 
 
 def failures_of(figures: Mapping[str, Any], methods: Sequence[str]) -> Failures:

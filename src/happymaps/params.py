@@ -579,10 +579,10 @@ def load_study(path: Path = Path("params.yaml")) -> Params | Cifar10Params:
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not YAML ({error})") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: top level: should be a mapping")

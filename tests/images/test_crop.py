@@ -4,7 +4,7 @@ import pytest
 from numpy.typing import NDArray
 
 from happymaps.images.boxes import Box
-from happymaps.images.crop import _with_margin, centre_square, crop
+from happymaps.images.crop import _with_margin, centre_square, crop, cut_out
 from happymaps.images.decode import Grey
 from happymaps.images.faces import find_face, head_around
 from happymaps.params import CropMethod, CropParams
@@ -132,7 +132,7 @@ def test_face_is_cut_out_where_it_is(width: int, height: int, x: int, y: int, ra
     skin = np.array([x - 0.8 * radius, y - radius, x + 0.8 * radius, y + 1.2 * radius])
     assert np.abs(np.array(box) - skin).max() < 0.2 * radius
     found = crop(picture, "face", crop_params(32))
-    square = _with_margin(box, 0, width, height)
+    square = _with_margin(box, 0)
     inside = picture[square.top : square.bottom, square.left : square.right]
     assert np.array_equal(found, crop(inside, "stretch", crop_params(32)))
 
@@ -144,12 +144,38 @@ def test_the_largest_face_is_taken() -> None:
     assert box.left > 200
 
 
-def test_a_face_that_is_small_for_its_picture_is_none() -> None:
-    small = drawn_face(100, 120, 50, 60, 30)
-    picture = np.full((700, 700), 150, np.uint8)
-    picture[:120, :100] = small
-    assert find_face(small) is not None
-    assert find_face(picture) is None
+def pasted(picture: Grey, size: int, left: int, top: int, seed: int) -> Grey:
+    """A picture somewhere on a larger square one, whose detail is noise."""
+    noise = np.random.default_rng(seed).normal(120, 30, (size, size))
+    large = cv2.GaussianBlur(noise, (0, 0), 3).clip(0, 255).astype(np.uint8)
+    height, width = picture.shape
+    large[top : top + height, left : left + width] = picture
+    return large
+
+
+@pytest.mark.parametrize("radius", [16, 30, 50])
+@pytest.mark.parametrize(("left", "top"), [(40, 60), (560, 500)])
+def test_a_face_that_is_small_for_its_picture_is_found_in_more_pixels(
+    radius: int, left: int, top: int
+) -> None:
+    small = drawn_face(4 * radius, 4 * radius, 2 * radius, 2 * radius, radius)
+    box = find_face(pasted(small, 900, left, top, seed=0))
+    assert box is not None
+    x, y = left + 2 * radius, top + 2 * radius
+    skin = np.array([x - 0.8 * radius, y - radius, x + 0.8 * radius, y + 1.2 * radius])
+    assert np.abs(np.array(box) - skin).max() < 0.3 * radius
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_where_nobody_is_nothing_small_is_found_either(seed: int) -> None:
+    assert find_face(pasted(np.full((9, 9), 90, np.uint8), 900, 300, 200, seed)) is None
+
+
+def test_in_a_picture_of_few_pixels_no_more_are_looked_at() -> None:
+    """What is small there is mostly wallpaper."""
+    picture = pasted(drawn_face(120, 120, 60, 60, 30), 960, 300, 300, seed=0)
+    assert find_face(picture) is not None
+    assert find_face(cv2.resize(picture, (320, 320), interpolation=cv2.INTER_AREA)) is None
 
 
 @pytest.mark.parametrize("centre", [(0.5, 0.42), (0.42, 0.5)])
@@ -170,12 +196,48 @@ def test_a_drawn_head_is_found_where_it_is(
 
 
 @pytest.mark.parametrize("corner", [(45, 55), (355, 55), (45, 240), (355, 240)])
-@pytest.mark.parametrize("margin", [0.0, 0.3, 5.0])
-def test_a_margin_stays_inside_the_picture(corner: tuple[int, int], margin: float) -> None:
+def test_a_face_at_the_edge_of_a_picture_is_in_the_middle_of_its_crop(
+    corner: tuple[int, int],
+) -> None:
+    """And as large as elsewhere: what the picture does not show is its edge, drawn out."""
     picture = drawn_face(400, 300, *corner, 40)
-    assert find_face(picture) is not None
-    found = crop(picture, "face", crop_params(32, margin=margin))
-    assert found.shape == (32, 32)  # Pillow raises for a box that leaves the picture
+    box = find_face(picture)
+    assert box is not None
+    found = crop(picture, "face", crop_params(96, margin=1.0))
+    larger = np.pad(picture, 200, mode="edge")
+    around = _with_margin(Box(*(edge + 200 for edge in box)), 1.0)
+    assert np.array_equal(found, cut_out(larger, around, crop_params(96)))
+    # A third of the crop is the face, wherever it was.
+    face = crop(picture, "face", crop_params(32, margin=0.0))
+    assert np.abs(found[32:64, 32:64].astype(int) - face).mean() < 12
+
+
+def test_a_picture_that_is_all_face_gets_its_margin() -> None:
+    scene = Scene(width=320, height=320, centre=(0.5, 0.5))
+    wide, _ = render(Person(), yaw=0, pitch=0, scene=scene)
+    box = find_face(wide)
+    assert box is not None
+    tight = wide[box.top - 10 : box.bottom + 10, box.left - 10 : box.right + 10]
+    assert find_face(tight) is not None
+    found = crop(tight, "face", crop_params(64, margin=0.5))
+    # Half of the crop is face, as of every other picture: around it are the picture's edges.
+    assert (found[:6] == found[:1]).all()
+    assert (found[-6:] == found[-1:]).all()
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (40, 60, 3)])
+def test_what_is_outside_a_picture_is_its_edge_drawn_out(shape: tuple[int, ...]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    found = cut_out(picture, Box(-8, 20, 56, 84), crop_params(64))
+    assert np.array_equal(found[:20, 8:], picture[20:, :56])
+    assert np.array_equal(found[20:, 8:], np.broadcast_to(picture[-1, :56], (44, 56, *shape[2:])))
+    assert (found[:, :8] == found[:, 8:9]).all()
+
+
+def test_a_part_that_rounding_moved_over_the_edge_is_the_picture() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    part = (-1e-12, -1e-12, 64 + 1e-12, 64 + 1e-12)
+    assert np.array_equal(cut_out(picture, part, crop_params(64)), picture)
 
 
 @pytest.mark.parametrize(
@@ -183,15 +245,13 @@ def test_a_margin_stays_inside_the_picture(corner: tuple[int, int], margin: floa
     [
         (Box(40, 40, 60, 60), 0.0, Box(40, 40, 60, 60)),
         (Box(40, 40, 60, 60), 0.5, Box(30, 30, 70, 70)),
-        (Box(0, 0, 20, 20), 0.5, Box(0, 0, 40, 40)),
-        (Box(180, 80, 200, 100), 0.5, Box(160, 60, 200, 100)),
-        (Box(40, 40, 60, 60), 9.0, Box(0, 0, 100, 100)),
-        (Box(150, 40, 170, 60), 9.0, Box(100, 0, 200, 100)),
+        (Box(0, 0, 20, 20), 0.5, Box(-10, -10, 30, 30)),
+        (Box(180, 80, 200, 100), 0.5, Box(170, 70, 210, 110)),
         (Box(40, 45, 60, 55), 0.0, Box(40, 40, 60, 60)),
     ],
 )
 def test_margins_by_hand(face: Box, margin: float, expected: Box) -> None:
-    assert _with_margin(face, margin, width=200, height=100) == expected
+    assert _with_margin(face, margin) == expected
 
 
 @pytest.mark.parametrize(

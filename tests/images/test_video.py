@@ -145,7 +145,9 @@ def test_stream_gives_what_extract_writes(
     assert np.array_equal(np.stack([frame for _, frame in streamed]), pictures(folder))
 
 
-@pytest.mark.parametrize("name", ["showinfo pts_time:9", "100%d %", "a:b", "-i", "it's ü"])
+@pytest.mark.parametrize(
+    "name", ["showinfo pts_time:9", "100%d %", "a:b", "-i", "it's ü", "an [error]"]
+)
 def test_awkward_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     folder = Path(f"{name} frames")
@@ -155,7 +157,9 @@ def test_awkward_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: st
     assert len(list(folder.iterdir())) == 10
 
 
-@pytest.mark.parametrize("comment", ["showinfo pts_time:9", "showinfo pts_time:x"])
+@pytest.mark.parametrize(
+    "comment", ["showinfo pts_time:9", "showinfo pts_time:x", "[fatal] attraction"]
+)
 def test_a_title_is_not_taken_for_a_frame(tmp_path: Path, folder: Path, comment: str) -> None:
     video = ffmpeg(tmp_path / "clip.mp4", *TEST_PATTERN, "-metadata", f"comment={comment}")
     assert extract_frames(video, folder) == TENTHS

@@ -128,10 +128,12 @@ def test_every_network_is_audited_and_its_decisions_explained(project: Project) 
     for network in NETWORKS:
         found = read_json(project.folder / f"metrics/audit/{network}.json")
         for audit in ("faithfulness", "sanity", "focus"):
-            assert set(found[audit]) in (methods, set())
+            # Where no image is answered rightly nothing can be said of faithfulness.
+            assert set(found[audit]) == methods or (audit == "faithfulness" and not found[audit])
         assert found["sanity"]["edges"]["correlation"] == pytest.approx(1)
         assert not found["sanity"]["edges"]["passes"]
-        assert 0 <= found["position"]["share"] <= 1 or found["position"]["share"] is None
+        share = found["position"]["share"]
+        assert share is None or 0 <= share <= 1
         assert set(found["diagnosis"]) == {"drawn heads", "umo", "velu", "wyn"}
         assert set(found["diagnosis"]["umo"]) >= {"turn"}
         sheets = {file.name for file in (project.folder / "plots/explain" / network).iterdir()}
@@ -232,18 +234,18 @@ def test_a_second_repro_runs_nothing(project: Project) -> None:
         ({"happymaps__steps": 4}, each("happymaps")),
         (
             {"networks__four_class__dropout": 0.4},
-            {"train@four_class", "control@four_class", "augmentations", "compare"},
+            {"train@four_class", "augmentations", "compare"},
         ),
         ({"split__test_share": 0.2}, {"split"}),
         ({"extract__rate": 2.0}, {"extract"}),
         ({"crop__recordings": "stretch"}, {"crop", "heads", "cast"}),
         (
             {"networks__experiment0__epochs": 3},
-            {"train@experiment0", "control@experiment0", "augmentations", "compare"},
+            {"train@experiment0", "augmentations", "compare"},
         ),
         (
             {"networks__four_class__augment__shift": 0.3},
-            {"train@four_class", "control@four_class", "augmentations", "compare"},
+            {"train@four_class", "augmentations", "compare"},
         ),
         ({"leaks__runs": 3, "cross_validate__folds": 3}, set()),
     ],

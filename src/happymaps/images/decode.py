@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from pillow_heif import register_heif_opener
 
 from happymaps.errors import InputError
+
+register_heif_opener()  # as phones take them
 
 Grey = NDArray[np.uint8]
 
@@ -37,7 +40,8 @@ def read_picture(
         with Image.open(path) as image:
             return convert(image)
     except Image.DecompressionBombError as error:
-        raise InputError(f"{path}: too many pixels ({error})") from error
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise InputError(f"{path}: more than {most} megapixels; make it smaller") from error
     except Exception as error:  # damaged bytes make the decoders raise errors of every kind
         reason = "not a picture that can be read" if "identify" in str(error) else str(error)
         raise InputError(f"{path}: {reason}") from error

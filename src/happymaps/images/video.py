@@ -1,6 +1,7 @@
 """Frames of a video, through ffmpeg."""
 
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -21,6 +22,10 @@ from numpy.typing import NDArray
 from happymaps.errors import InputError
 
 _FRAME_MARK = "pts_time:"
+# Only ffmpeg itself begins a line so: a file's name or title stands further right.
+_COMPLAINT = re.compile(r"(\[[^\]]+ @ [^\]]+\] )*\[(error|fatal)\]")
+# What some webcams write around their pictures, which are whole.
+_HARMLESS = re.compile("unable to decode APP fields|app: invalid len")
 
 
 @cache
@@ -157,12 +162,11 @@ class _Decoding:
     def _read_log(self) -> None:
         for raw in cast(IO[bytes], self._process.stderr):
             line = raw.decode(errors="replace").rstrip()
-            # Only ffmpeg itself begins a line so: a file's name or title stands further right.
             if line.startswith("[Parsed_showinfo"):
                 self._note_frame(line)
             elif line:
                 self._log.append(line.strip())
-                if "[error]" in line or "[fatal]" in line:
+                if _COMPLAINT.match(line) and not _HARMLESS.search(line):
                     self._complaint = line.strip()
         self.times.put(None)
 

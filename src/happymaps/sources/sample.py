@@ -448,7 +448,7 @@ def _encode(path: Path, frames: Sequence[Picture], rate: int) -> None:
     stream = ffmpeg.input(
         "pipe:", format="rawvideo", pix_fmt="gray", s=f"{width}x{height}", framerate=rate
     ).output(
-        str(path),
+        f"file:{path}",  # which may have a colon in it
         vcodec="libx264",
         pix_fmt="yuv420p",
         crf=18,

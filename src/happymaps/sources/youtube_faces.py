@@ -71,7 +71,9 @@ def collect(source: Path, manifest: dict[str, str], destination: Path) -> None:
 def _landmarks(source: Path, frames: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     rows: dict[str, list[str]] = {}
     for member, content in iter_members(source):
-        if PurePosixPath(member).name.endswith("keypoints.csv"):
+        name = PurePosixPath(member).name
+        # What a Mac adds to an archive begins so.
+        if name.endswith("keypoints.csv") and not name.startswith("._"):
             lines = io.StringIO(content.decode("utf-8", errors="replace"))
             try:
                 rows.update({row[0]: row[1:] for row in csv.reader(lines) if row})
