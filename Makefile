@@ -1,5 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
+# It looks where PATH says, also for make 3.81, which macOS has.
+SHELL := bash
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: help install demo reproduce people cifar10 test lint types benchmark clean

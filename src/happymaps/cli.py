@@ -5,7 +5,7 @@ import csv
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from happymaps.errors import InputError, exit_on_error
@@ -31,7 +31,9 @@ other, and the same as JSON.
 
 Type it in the project's folder, or for the networks of CIFAR-10 in studies/cifar10. A PATH is a
 picture, or a moment of a video as in talk.mp4@12.5s, but no folder; each goes through the
-pipeline's own preprocessing, as with `happymaps predict`. Red speaks for the answer and blue
+pipeline's own preprocessing, as with `happymaps predict`. The answer that is explained is that to
+one look at it; a network with `test_time_augmentation`, such as generalist, predicts by the mean of
+ten, and may there have another. Red speaks for the answer and blue
 against it; each map has its own scale. Methods are those of `attributions` in params.yaml, and two
 controls that know nothing of the answer: `random`, and `edges`, which any picture has. What failed
 the network's audit (metrics/audit) is marked with an X: do not trust it. Of a network that was not
@@ -124,15 +126,17 @@ def _predict(arguments: argparse.Namespace) -> None:
     from happymaps.networks import load_network
     from happymaps.params import load_study
     from happymaps.prediction import Picture, media_files, predict, read_pictures, sees_colour
+    from happymaps.training import configure_torch
 
     saved = load_network(_network_file(arguments.network))
-    crop_params = load_study().crop
+    params = load_study()
+    configure_torch(params.threads)
     failures: list[InputError] = []
 
     def pictures() -> Iterator[Picture]:
         for given in arguments.paths:
             try:
-                files = media_files(given)
+                files = media_files(given, failures.append)
             except InputError as error:
                 failures.append(error)
                 continue
@@ -142,15 +146,19 @@ def _predict(arguments: argparse.Namespace) -> None:
                 except InputError as error:
                     failures.append(error)
 
+    if sys.stdout is None:
+        raise InputError("standard output is closed: there is nowhere to write the answers to")
     # A file's name may be no text in the terminal's encoding: it comes out as it is on the disk.
-    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    encoding = "utf-8" if sys.platform == "win32" else None
+    sys.stdout.reconfigure(encoding=encoding, errors="surrogateescape")  # type: ignore[union-attr]
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["path", "frame", "time", "prediction", "confidence"])
     try:
+        writer.writerow(["path", "frame", "time", "prediction", "confidence"])
         # On a terminal only: a bar between the rows of a pipe's log helps nobody.
-        answers = predict(saved, crop_params, pictures())
+        answers = predict(saved, params.crop, pictures())
         for answer in tqdm(answers, unit="image", disable=None):
-            time = "" if answer.time is None else f"{answer.time:g}"
+            # Whole: given to `happymaps explain`, a time that was rounded down is another frame's.
+            time = "" if answer.time is None else f"{answer.time}"
             row = (answer.path, answer.frame, time, answer.prediction, f"{answer.confidence:.4f}")
             writer.writerow(row)
         sys.stdout.flush()
@@ -160,8 +168,15 @@ def _predict(arguments: argparse.Namespace) -> None:
     _raise_all(failures)
 
 
-def _require_place(output: Path) -> None:
+def _require_place(output: Path, inputs: Sequence[str]) -> None:
     """Say before the work, and not after it, that its results cannot be written."""
+    from happymaps.prediction import file_of
+
+    taken = {file_of(given).resolve() for given in inputs}
+    for target in (Path(f"{output}.png"), Path(f"{output}.json")):
+        if target.is_dir() or target.resolve() in taken:
+            what = "a folder" if target.is_dir() else "one of the pictures"
+            raise InputError(f"{target}: is {what}; choose another --output")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output.parent):
@@ -192,7 +207,7 @@ def _explain(arguments: argparse.Namespace) -> None:
     audit = Path("metrics/audit") / f"{saved.name}.json"
     methods = with_controls(params.attributions.methods)
     failed = read_failures(audit, methods) if is_of_the_project else None
-    _require_place(arguments.output)
+    _require_place(arguments.output, arguments.paths)
     rows, figures = [], []
     failures: list[InputError] = []
     for given in tqdm(arguments.paths, unit="picture", disable=None):

@@ -61,6 +61,7 @@ def run_demo(project: Path, folder: Path, *, people: int) -> None:
         InputError: not called in a project, `folder` taken, people out of range, a network that it
             needs is not in params, or a failed run.
     """
+    folder = folder.resolve()
     prepare(project, folder, people=people)
     # The stages call `python`: it has to be the one that runs this.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -79,12 +80,15 @@ def prepare(project: Path, folder: Path, *, people: int) -> None:
         raise InputError(f"{project}: no dvc.yaml here; type this in the project's folder")
     if folder.exists() and not (folder / _MARK).is_file():
         raise InputError(f"{folder}: exists and is no earlier demo; name another folder")
+    if project.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{folder}: the project is in it; name another folder")
     if not 2 <= people <= len(USERS):
         raise InputError(f"a cast has between 2 and {len(USERS)} people, not {people}")
     missing = set(_NETWORKS) - Params.load(project / "params.yaml").networks.keys()
     if missing:
         raise InputError(f"params.yaml: the demo needs the networks {', '.join(sorted(missing))}")
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)
     folder.mkdir(parents=True)
     (folder / _MARK).touch()
     for name in _COPIED:

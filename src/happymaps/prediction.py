@@ -1,7 +1,9 @@
 """A trained network's answers for a person's own pictures and videos."""
 
+import os
 import re
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -25,13 +27,15 @@ from happymaps.sources.face_names import parse_name
 # What is taken out of a folder; a file named by itself is tried whatever it is called.
 MEDIA_SUFFIXES = frozenset(
     {
-        ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
-        ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv",
+        ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm",
+        ".tif", ".tiff", ".webp",
+        ".3gp", ".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv",
+        ".webm", ".wmv",
     }
 )  # fmt: skip
 _ANIMATED_FORMATS = {"GIF", "PNG", "WEBP"}
 _MPEG_SUFFIXES = {".mpeg", ".mpg"}  # Pillow counts them as pictures, and cannot decode them
-_MOMENT = re.compile(r"(?P<path>.+)@(?P<seconds>\d+(?:\.\d+)?)s")
+_MOMENT = re.compile(r"(?P<path>.+)@(?P<seconds>\d+(?:\.\d+)?)s", re.DOTALL)
 _LAST_FRAME = 1.0  # seconds that a video's last frame is granted
 
 
@@ -94,10 +98,7 @@ def read_pictures(path: Path, *, colour: bool = False) -> Iterator[Picture]:
     Raises:
         InputError: when it is missing, damaged, or neither.
     """
-    if path.is_dir():
-        raise InputError(f"{path}: a folder; name a file in it")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file or folder")
+    _require_file(path)
     convert = to_colour if colour else to_grey
     if _is_video(path):
         for frame, (time, pixels) in enumerate(stream_frames(path)):
@@ -106,20 +107,51 @@ def read_pictures(path: Path, *, colour: bool = False) -> Iterator[Picture]:
         yield Picture(path, None, None, read_picture(path, convert))
 
 
-def media_files(path: Path) -> list[Path]:
+def _require_file(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file or folder") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{path}: a folder; name a file in it")
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path}: no file that can be read")
+
+
+def media_files(path: Path, unreadable: Callable[[InputError], object]) -> list[Path]:
     """The path itself; of a folder, all pictures and videos below it by their suffix, sorted.
+
+    Args:
+        path: a file or a folder.
+        unreadable: told of each folder below that cannot be read.
 
     Raises:
         InputError: for a folder without any.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112, for `Path.is_dir` raises where one may not look
         return [path]
+
+    def tell(error: OSError) -> None:
+        unreadable(InputError(f"{error.filename}: cannot be read ({error.strerror})"))
+
     found = sorted(
-        file for file in path.rglob("*") if file.suffix.lower() in MEDIA_SUFFIXES and file.is_file()
+        Path(folder) / name
+        for folder, _, names in os.walk(path, onerror=tell)
+        for name in names
+        # What a Mac writes beside a file on a foreign disk begins with these.
+        if Path(name).suffix.lower() in MEDIA_SUFFIXES and not name.startswith("._")
     )
     if not found:
         raise InputError(f"{path}: no picture or video in this folder")
     return found
+
+
+def file_of(given: str) -> Path:
+    """The file of a picture, or of a moment of a video, as `read_moment` has them."""
+    moment = _MOMENT.fullmatch(given)
+    return Path(given if moment is None or os.path.isfile(given) else moment["path"])  # noqa: PTH113
 
 
 def read_moment(given: str, *, colour: bool = False) -> Picture:
@@ -129,12 +161,13 @@ def read_moment(given: str, *, colour: bool = False) -> Picture:
         InputError: as `read_pictures`; when a video comes without a moment, or ends before it.
     """
     moment = _MOMENT.fullmatch(given)
-    if moment is None or Path(given).is_file():
-        picture, *more = islice(read_pictures(Path(given), colour=colour), 2)
+    path = file_of(given)
+    if moment is None or path == Path(given):
+        picture, *more = islice(read_pictures(path, colour=colour), 2)
         if more:
             raise InputError(f"{given}: a video; name a moment of it, as in {given}@1.5s")
         return picture
-    path, seconds = Path(moment["path"]), float(moment["seconds"])
+    seconds = float(moment["seconds"])
     shown = None
     for picture in read_pictures(path, colour=colour):
         if picture.time is None:

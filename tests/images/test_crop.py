@@ -147,7 +147,7 @@ def test_the_largest_face_is_taken() -> None:
 def pasted(picture: Grey, size: int, left: int, top: int, seed: int) -> Grey:
     """A picture somewhere on a larger square one, whose detail is noise."""
     noise = np.random.default_rng(seed).normal(120, 30, (size, size))
-    large = cv2.GaussianBlur(noise, (0, 0), 3).clip(0, 255).astype(np.uint8)
+    large: Grey = cv2.GaussianBlur(noise, (0, 0), 3).clip(0, 255).astype(np.uint8)
     height, width = picture.shape
     large[top : top + height, left : left + width] = picture
     return large
@@ -175,7 +175,10 @@ def test_in_a_picture_of_few_pixels_no_more_are_looked_at() -> None:
     """What is small there is mostly wallpaper."""
     picture = pasted(drawn_face(120, 120, 60, 60, 30), 960, 300, 300, seed=0)
     assert find_face(picture) is not None
-    assert find_face(cv2.resize(picture, (320, 320), interpolation=cv2.INTER_AREA)) is None
+    third: Grey = np.asarray(
+        cv2.resize(picture, (320, 320), interpolation=cv2.INTER_AREA), np.uint8
+    )
+    assert find_face(third) is None
 
 
 @pytest.mark.parametrize("centre", [(0.5, 0.42), (0.42, 0.5)])
