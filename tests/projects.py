@@ -69,7 +69,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
     # All that only the generalist does, in the other network.
     ways = (
         "normalize", "batch_norm", "crop", "schedule", "weight_decay", "balanced", "augment",
-        "more_people",
+        "more_people", "test_time_augmentation",
     )  # fmt: skip
     networks["four_class"] |= {way: networks["generalist"][way] for way in ways}
     networks["four_class"]["augment"]["nod"] = 35

@@ -160,6 +160,32 @@ def test_a_place_that_cannot_be_written_is_named_before_the_work(
     assert error.startswith(f"error: {picture}/why: cannot be written (")
 
 
+@pytest.mark.parametrize("given", ["why.png", "./why.png", "why.png@1s"])
+def test_a_picture_is_not_overwritten_by_its_explanation(explain: Explain, given: str) -> None:
+    before = Path(save("why.png", scene())).read_bytes()
+    found, error = explain(given)
+    assert found == []
+    assert error is not None
+    assert "why.png: is one of the pictures; choose another --output" in error
+    assert Path("why.png").read_bytes() == before
+
+
+def test_a_folder_is_not_replaced_by_an_explanation(explain: Explain) -> None:
+    Path("why.json/thesis").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):  # the fixture reads it
+        explain(save("a.png", scene()))
+    assert Path("why.json/thesis").is_dir()
+    assert not Path("why.png").exists()
+
+
+def test_an_audit_that_is_none_is_named(explain: Explain, project: Path) -> None:
+    (project / "metrics/audit").mkdir(parents=True)
+    (project / "metrics/audit/tiny.json").write_text("<<<<<<< HEAD")
+    _, error = explain(save("a.png", scene()))
+    assert error is not None
+    assert "tiny.json: not an audit's metrics" in error
+
+
 def test_a_name_with_dollar_signs_is_written_as_it_is(explain: Explain) -> None:
     found, error = explain(save("$_{$.png", scene()))
     assert error is None

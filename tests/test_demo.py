@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from happymaps.demo import prepare
+from happymaps.demo import _report, prepare
 from happymaps.errors import InputError
 from happymaps.params import Params
 from projects import Project
@@ -34,6 +34,28 @@ def test_a_folder_that_is_no_demo_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="exists and is no earlier demo"):
         prepare(ROOT, tmp_path, people=2)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_the_project_is_not_replaced_by_its_demo(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "project"):
+        folder.mkdir(exist_ok=True)
+        (folder / ".happymaps-demo").touch()
+    (tmp_path / "project/dvc.yaml").touch()
+    for folder in (tmp_path, tmp_path / "project"):
+        with pytest.raises(InputError, match="the project is in it"):
+            prepare(tmp_path / "project", folder, people=2)
+    assert (tmp_path / "project/dvc.yaml").is_file()
+
+
+def test_what_comes_out_is_told_at_the_end(
+    reproduced: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _report(reproduced.folder)
+    told = capsys.readouterr().out
+    for shown in ("experiment0", "four_class", "cmu_test", "umo", "velu", "wyn"):
+        assert shown in told
+    assert f"{reproduced.folder}/plots/compare/decision_layer.png" in told
+    assert (reproduced.folder / "plots/compare/decision_layer.png").is_file()
 
 
 def test_outside_a_project_there_is_nothing_to_demonstrate(tmp_path: Path) -> None:

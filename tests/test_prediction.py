@@ -1,3 +1,4 @@
+import os
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from happymaps.networks import SavedNetwork, build_network
 from happymaps.params import OBJECTS, ColourCropParams, NetworkParams, Params
 from happymaps.prediction import (
     Picture,
+    media_files,
     predict,
     preprocess,
     read_moment,
@@ -69,6 +71,20 @@ def test_a_frame_is_found_by_its_time_and_not_by_a_rate(
     found = read_moment(f"{path}@{moment}s")
     assert found.frame == frame
     assert found.time == pytest.approx(frame**2 / 100)
+
+
+def test_every_frame_is_found_by_its_own_time(tmp_path: Path) -> None:
+    """At 30 frames a second times have no end: one that is rounded down is another frame's."""
+    path = video(tmp_path / "clip.mov", "-vf", "setpts=N/30/TB", "-r", "30")
+    times = [frame.time for frame in read_pictures(path)]
+    found = [read_moment(f"{path}@{time}s").frame for time in times]
+    assert found == list(range(len(times)))
+    assert len(times) >= 10
+
+
+def test_a_moment_of_a_video_with_a_line_break_in_its_name(tmp_path: Path) -> None:
+    path = video(tmp_path / "a\nb.mov")
+    assert read_moment(f"{path}@0.3s").frame == 3
 
 
 def test_an_animation_has_moments_too(tmp_path: Path) -> None:
@@ -201,6 +217,52 @@ def test_a_network_of_faces_is_not_asked_in_the_folder_of_another_study(
     elsewhere = ColourCropParams(size=16, resample="area")
     with pytest.raises(InputError, match="tiny knows faces"):
         preprocess(Picture(Path("me.png"), None, None, wide), saved, elsewhere)
+
+
+def quarters(size: int) -> NDArray[np.uint8]:
+    """Four grey squares, none like the other."""
+    return np.array([[20, 90], [160, 230]], np.uint8).repeat(size, axis=0).repeat(size, axis=1)
+
+
+@pytest.mark.parametrize(("ending", "kind"), [("HEIC", "HEIF"), ("heif", "HEIF"), ("avif", "AVIF")])
+def test_a_phone_s_picture_is_read_whole_and_as_a_picture(
+    tmp_path: Path, ending: str, kind: str
+) -> None:
+    path = tmp_path / f"IMG_1.{ending}"
+    Image.fromarray(quarters(300)).convert("RGB").save(path, format=kind, quality=95)
+    (found,) = read_pictures(path)
+    assert found[:3] == (path, None, None)
+    assert np.abs(found.pixels.astype(int) - quarters(300)).mean() < 3
+
+
+def test_of_a_folder_pictures_and_videos_are_taken_and_nothing_else(tmp_path: Path) -> None:
+    taken = ["a.JPG", "b/c.heic", "b/d.3gp", "b/e f.mts"]
+    for name in [*taken, "notes.txt", "._a.JPG", "b/._c.heic", "b/jpg"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    told: list[InputError] = []
+    found = media_files(tmp_path, told.append)
+    assert told == []
+    # A link to nothing is named when it is read, and not passed over.
+    assert found == [tmp_path / name for name in sorted([*taken, "gone.png"])]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
+def test_a_folder_that_is_closed_is_named(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    (tmp_path / "closed").mkdir(mode=0)
+    told: list[InputError] = []
+    assert media_files(tmp_path, told.append) == [tmp_path / "a.png"]
+    assert [str(error) for error in told] == [
+        f"{tmp_path / 'closed'}: cannot be read (Permission denied)"
+    ]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_a_name_that_no_file_can_have_is_an_error_like_others(name: str) -> None:
+    with pytest.raises(InputError):
+        read_moment(name)
 
 
 def test_colours_survive_being_read(tmp_path: Path) -> None:
