@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,7 @@ def _differences() -> Iterator[Row]:
 
 
 def _never_seen() -> Iterator[Row]:
-    for name in NETWORKS:
+    for name in [one for one in NETWORKS if one in PARAMS["cross_validate"]["networks"]]:
         folds, recorded = _read("cross_validate", name), _read("test", name)["recordings"]
         own, left = folds["accuracy"], folds["left_accuracy"]
         figures = (own["mean"], own["std"], own["worst_person"], left["mean"], left["worst_person"])
@@ -242,23 +243,16 @@ def _layers() -> Iterator[Row]:
         yield (_code(layer), one["neurons"], one["dead"], *pairs)
 
 
-def _trusted_of_objects() -> Iterator[Row]:
-    names = OBJECTS["attributions"]["methods"]
-    for name in OBJECTS["networks"]:
-        failures = failures_of(_read("audit", name, CIFAR10), names)
+def _trusted(params: dict[str, Any], study: Path) -> Iterator[Row]:
+    names = params["attributions"]["methods"]
+    for name in params["networks"]:
+        failures = failures_of(_read("audit", name, study), names)
         passed = [_code(one) for one in names if not failures.get(one)]
         yield (_code(name), ", ".join(passed) or "none")
 
 
 def _value(value: object) -> str:
     return str(value).replace(" ", "").lower()
-
-
-def _trusted() -> Iterator[Row]:
-    names = PARAMS["attributions"]["methods"]
-    for name in NETWORKS:
-        failures = failures_of(_read("audit", name), names)
-        yield (_code(name), ", ".join(_code(one) for one in names if not failures.get(one)))
 
 
 TABLES = {
@@ -275,7 +269,7 @@ TABLES = {
     "| claim | figure | control | holds |": _claims,
     "| method | deletion | insertion | faithful | random weights | sane | on heads | pointing"
     " | on drawn heads |": _methods,
-    "| network | passes both |": _trusted,
+    "| network | passes both |": partial(_trusted, PARAMS, PROJECT),
     "| network | position | left turns | mirror | as they are | head only | background only |": (
         _what_decides
     ),
@@ -290,7 +284,7 @@ TABLES = {
     " | best known | least known |": _objects,
     "| layer of `improved` | neurons | dead | variance of colour | cycles per side"
     " | directions of edges |": _layers,
-    "| network of objects | passes both |": _trusted_of_objects,
+    "| network of objects | passes both |": partial(_trusted, OBJECTS, CIFAR10),
 }
 
 if __name__ == "__main__":
