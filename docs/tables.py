@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -255,7 +255,7 @@ def _value(value: object) -> str:
     return str(value).replace(" ", "").lower()
 
 
-TABLES = {
+TABLES: dict[str, Callable[[], Iterator[Row]]] = {
     "| network | `cmu_test` | `intel_woman` | `intel_man` | `pexels_woman` | `liveportrait_man`"
     " | `liveportrait_woman` |": _accuracies,
     '| `experiment0` on | images | left turns | "never left" scores | accuracy | balanced accuracy'
