@@ -35,12 +35,13 @@ _CONFIG = """\
     check_update = false
 """
 # A demo is for looking, and takes minutes: one network of each kind, and rougher maps.
-_NETWORKS = ("experiment0", "fewer_filters", "four_class", "linear_output")
+_NETWORKS = ("experiment0", "four_class", "linear_output")
 _ROUGH: dict[str, dict[str, Any]] = {
     "happymaps": {"steps": 16, "seeds": 2},
+    "attributions": {"pixel_importance": {"patch": 5, "stride": 2}},
     "audit": {
         "heads": 30,
-        "images": 12,
+        "images": 8,
         "randomised": 2,
         "offsets": 5,
         "scales": [1.0],
