@@ -9,7 +9,7 @@ number of threads. They take turns, each in a process of its own, and the best o
   along, so it gets the noise tiled over the image: the same work, and nearly the same question.
 - LIME: the same superpixels for all three, and samples for equally stable maps: 1000, the lime
   package's default, where they are drawn independently; ours, a balanced design, as in params.
-  Captum's `Lime` (whose default of 50 samples gives maps that hardly agree between two seeds) and
+  Captum's `Lime` (whose default of 25 samples gives maps that hardly agree between two seeds) and
   the package's `LimeImageExplainer` keep their defaults otherwise; among them are Captum's black
   baseline, its wider kernel and its Lasso, and the package's batches of 10. The package is asked
   for the one class that the others explain. It takes grey images as RGB, of which the network then
