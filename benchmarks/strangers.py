@@ -81,7 +81,7 @@ def _small(picture: Grey, rng: Generator) -> Grey:
     """A quarter as large, on soft noise."""
     small = cv2.resize(picture, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     noise = cv2.GaussianBlur(rng.normal(120, 60, (720, 1280)), (0, 0), 4)
-    large = np.clip(120 + 8 * (noise - 120), 0, 255).astype(np.uint8)
+    large: Grey = np.clip(120 + 8 * (noise - 120), 0, 255).astype(np.uint8)
     (height, width), (down, across) = small.shape, large.shape
     top, left = rng.integers(down - height), rng.integers(across - width)
     large[top : top + height, left : left + width] = small
