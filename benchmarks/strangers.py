@@ -94,7 +94,7 @@ def _dark_on_one_side(picture: Grey, rng: Generator) -> Grey:
     middle = (face.left + face.right) / 2 if face is not None else picture.shape[1] / 2
     across = (np.arange(picture.shape[1]) - middle) / 25
     share = 1 / (1 + np.exp(across * rng.choice([-1, 1])))
-    return (picture * (0.2 + 0.8 * share)).astype(np.uint8)
+    return np.asarray(picture * (0.2 + 0.8 * share), np.uint8)
 
 
 def _leaning(picture: Grey, rng: Generator) -> Grey:
