@@ -170,9 +170,9 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 def _require_place(output: Path, inputs: Sequence[str]) -> None:
     """Say before the work, and not after it, that its results cannot be written."""
-    from happymaps.prediction import file_of
+    from happymaps.prediction import moment_of
 
-    taken = {file_of(given).resolve() for given in inputs}
+    taken = {moment_of(given)[0].resolve() for given in inputs}
     for target in (Path(f"{output}.png"), Path(f"{output}.json")):
         if target.is_dir() or target.resolve() in taken:
             what = "a folder" if target.is_dir() else "one of the pictures"

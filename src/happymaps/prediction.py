@@ -148,10 +148,12 @@ def media_files(path: Path, unreadable: Callable[[InputError], object]) -> list[
     return found
 
 
-def file_of(given: str) -> Path:
-    """The file of a picture, or of a moment of a video, as `read_moment` has them."""
+def moment_of(given: str) -> tuple[Path, float | None]:
+    """The file, and where one of a video is named its moment in seconds: `talk.mp4@12.5s`."""
     moment = _MOMENT.fullmatch(given)
-    return Path(given if moment is None or os.path.isfile(given) else moment["path"])  # noqa: PTH113
+    if moment is None or os.path.isfile(given):  # noqa: PTH113, for `Path.is_file` may raise
+        return Path(given), None
+    return Path(moment["path"]), float(moment["seconds"])
 
 
 def read_moment(given: str, *, colour: bool = False) -> Picture:
@@ -160,14 +162,12 @@ def read_moment(given: str, *, colour: bool = False) -> Picture:
     Raises:
         InputError: as `read_pictures`; when a video comes without a moment, or ends before it.
     """
-    moment = _MOMENT.fullmatch(given)
-    path = file_of(given)
-    if moment is None or path == Path(given):
+    path, seconds = moment_of(given)
+    if seconds is None:
         picture, *more = islice(read_pictures(path, colour=colour), 2)
         if more:
             raise InputError(f"{given}: a video; name a moment of it, as in {given}@1.5s")
         return picture
-    seconds = float(moment["seconds"])
     shown = None
     for picture in read_pictures(path, colour=colour):
         if picture.time is None:

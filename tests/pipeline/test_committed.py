@@ -273,6 +273,78 @@ def test_every_plot_is_drawn_by_a_template_that_is_there(pipeline: str) -> None:
         assert own <= used
 
 
+def readme_table(first: str, second: str) -> tuple[list[str], dict[str, list[str]]]:
+    """Header and rows (by their first cell) of the table whose header begins so."""
+    lines = (ROOT / "README.md").read_text().splitlines()
+    rows = [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines]
+    start = next(number for number, row in enumerate(rows) if row[:2] == [first, second])
+    end = next(number for number in range(start, len(rows)) if len(rows[number]) == 1)
+    return rows[start], {row[0]: row[1:] for row in rows[start + 2 : end]}
+
+
+def test_the_readmes_accuracies_are_the_committed_metrics() -> None:
+    header, shown = readme_table("network", "cmu_test")
+    assert list(shown) == NETWORKS
+    for network, figures in shown.items():
+        scores = read_json(f"metrics/test/{network}.json")
+        assert figures == [f"{scores[name]['accuracy']:.3f}" for name in header[1:]]
+
+
+def test_the_readmes_maps_are_the_committed_metrics() -> None:
+    _, neurons = readme_table("network", "inner neurons")
+    _, decisions = readme_table("network", "complement")
+    assert list(neurons) == list(decisions) == NETWORKS
+    for network in NETWORKS:
+        figures = read_json(f"metrics/happymaps/{network}.json")
+        inner = [layer for layer in figures.values() if "static" in layer]
+        counts = [sum(layer[flag] for layer in inner) for flag in ("dead", "twins", "static")]
+        assert neurons[network][1:4] == [str(count) for count in counts]
+        without = figures["advice"]["without"]["dead_and_twin_and_static"]
+        assert neurons[network][6] == f"{without['accuracy']['cmu_test']:.3f}"
+        assert decisions[network][:4] == [f"{value:.2f}" for value in figures["decision"].values()]
+
+
+def test_the_readmes_audits_are_the_committed_metrics() -> None:
+    _, methods = readme_table("method", "deletion")
+    audit = read_json("metrics/audit/experiment0.json")
+    assert list(methods) == list(audit["sanity"])
+    for method, row in methods.items():
+        faithful, sane = audit["faithfulness"][method], audit["sanity"][method]
+        assert row[:5] == [
+            f"{faithful['deletion']:.2f}", f"{faithful['insertion']:.2f}",
+            "yes" if faithful["beats_random"] else "no",
+            f"{sane['correlation']:.2f}", "yes" if sane["passes"] else "no",
+        ]  # fmt: skip
+    _, decisions = readme_table("network", "position")
+    assert list(decisions) == NETWORKS
+    for network, row in decisions.items():
+        found = read_json(f"metrics/audit/{network}.json")
+        background = found["background"]
+        figures = [
+            found["position"]["share"], found["position"]["share_left"], found["mirror"]["share"],
+            background["balanced_accuracy"], background["balanced_head_only"],
+            background["balanced_background_only"],
+        ]  # fmt: skip
+        assert row == [f"{figure:.2f}" for figure in figures]
+    _, people = readme_table("person", "heads found")
+    for person, row in people.items():
+        costs = {
+            name: figures["cost"]
+            for name, figures in audit["diagnosis"][person].items()
+            if figures["cost"] is not None
+        }
+        assert row[1] == ", ".join(f"{name} {cost:.2f}" for name, cost in costs.items())
+
+
+def test_the_readmes_claims_are_the_committed_metrics() -> None:
+    _, shown = readme_table("claim", "figure")
+    claims = read_json("metrics/compare.json")["claims"]
+    assert list(shown) == [claim["claim"] for claim in claims]
+    for claim in claims:
+        figure, _, holds = shown[claim["claim"]]
+        assert (figure, holds) == (f"{claim['figure']:.2f}", "yes" if claim["holds"] else "no")
+
+
 def require_git() -> None:
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("no git repository: a downloaded archive")
