@@ -100,7 +100,7 @@ def test_the_figures_of_the_test_part_are_those_of_its_predictions(study: Path) 
     right = answers["actual"] == answers["predicted"]
     assert len(answers) == figures["images"] == TEST
     assert figures["accuracy"] == pytest.approx(right.mean())
-    assert figures["accuracy"] > 0.5  # of ten classes: it has learned
+    assert figures["accuracy"] > 0.3  # 0.1 by chance, 0.2 once in a hundred: it has learned
     assert list(figures["by_class"]) == list(OBJECTS)
     for name, recall in figures["by_class"].items():
         assert recall == pytest.approx(right[answers["actual"] == name].mean())
