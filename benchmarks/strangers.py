@@ -1,4 +1,4 @@
-"""People of a set that no network has learned from and nothing was chosen by: IMM's, 40 Danes.
+"""People of a set that no network has learned from: IMM's, 40 Danes.
 
 IMM Face Database (Nordstrøm et al. 2004): of each person a photograph looking straight ahead
 neutrally, one happily, one under a spotlight, and one turned to either side by about 30 degrees;

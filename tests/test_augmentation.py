@@ -463,7 +463,7 @@ def test_a_brighter_shade_stays_brighter_up_to_white(change: str) -> None:
     assert (shades[:, -1] == 255).any()
 
 
-@pytest.mark.parametrize(("change", "value"), [("light", 0.4), ("noise", 0.05)])
+@pytest.mark.parametrize(("change", "value"), [("light", 0.2), ("noise", 0.05)])
 def test_white_and_black_are_not_passed(change: str, value: float) -> None:
     # A byte that went on counting would begin again at black.
     white, black = (copies_of(flat(shade), only(**{change: value}))[0] for shade in (255, 0))
@@ -488,6 +488,21 @@ def test_light_from_the_right_brightens_the_right_edge() -> None:
     assert np.array_equal(lit(noise_image()[..., None], 0.0, 1.0), noise_image()[..., None])
 
 
+def test_a_shadow_has_an_edge_where_it_is_put() -> None:
+    image = flat(100)[..., None]
+    shadow = lit(image, 0.6, 0.0, edge=0.05, place=0.25)[..., 0].astype(int)
+    assert (shadow == shadow[0]).all()
+    assert (shadow[0, 0], shadow[0, -1]) == (40, 160)
+    places = np.linspace(-1, 1, SIZE)
+    # By hand: a tanh has 0.96 of its height two widths beside its middle.
+    assert (shadow[0, places < 0.15] <= 43).all()
+    assert (shadow[0, places > 0.35] >= 157).all()
+    middle = np.abs(places - 0.25).argmin()
+    assert shadow[0, middle - 1] < 100 <= shadow[0, middle + 1]
+    below = lit(image, 0.6, np.pi / 2, edge=0.05, place=0.25)[..., 0].astype(int)
+    assert below == pytest.approx(shadow.T, abs=1)
+
+
 def test_light_is_a_share_of_a_shade_so_that_black_stays_black() -> None:
     image = np.where(np.arange(SIZE) % 2, 100, 0).astype(np.uint8) * np.ones((SIZE, 1), np.uint8)
     changed = lit(image[..., None], 0.4, 0.3)[..., 0]
@@ -502,11 +517,14 @@ def test_half_of_the_images_are_lit_from_all_sides() -> None:
     shades = copies.astype(int)[is_lit]
     across = shades[:, 32, -1] - shades[:, 32, 0]
     down = shades[:, -1, 32] - shades[:, 0, 32]
-    # The brighter half of both axes, and of no more than the stated strength on each side.
+    # The brighter half of both axes, and of no more than twice the stated strength on each side.
     for way in (across, down):
-        assert -82 <= way.min() < -60
-        assert 60 < way.max() <= 82
-    assert (np.abs(shades[:, 31:33, 31:33] - 100) <= 3).all()
+        assert -162 <= way.min() < -120
+        assert 120 < way.max() <= 162
+    # Half of them fall off evenly from the middle; where a shadow ends is up to chance.
+    even = np.abs(shades[:, 31:33, 31:33] - 100).max(axis=(1, 2)) <= 3
+    assert even.mean() == pytest.approx(0.55, abs=0.1)
+    assert -82 <= across[even].min() < -60
 
 
 def test_blur_lowers_the_variance_and_keeps_the_mean() -> None:

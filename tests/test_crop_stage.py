@@ -67,6 +67,7 @@ def test_a_photograph_without_a_face_is_cut_out_where_the_others_of_its_person_a
     )
     put("recordings", [found[0], lost], subject=["cai"] * 2)
     put("youtube_faces", [lost, found[1]], subject=["dan"] * 2)
+    put("facial_expressions", [lost, found[1]], subject=["eve"] * 2)
     find_faces.main()
     crop.main()
     faces_there = [find_face(picture) for picture in found]
@@ -85,12 +86,12 @@ def test_a_photograph_without_a_face_is_cut_out_where_the_others_of_its_person_a
     ]
     assert np.abs(faces.astype(int) - np.stack(expected)).max() <= 1
     # A frame is cropped as `happymaps predict` does it, which has no other pictures to look at.
-    for name, row in (("recordings", 1), ("youtube_faces", 0)):
+    for name, row in (("recordings", 1), ("youtube_faces", 0), ("facial_expressions", 0)):
         frames = np.load(PROCESSED / name / "face.npy")
         assert np.abs(frames[row].astype(int) - cut_out(lost, square, params.crop)).max() <= 1
     metrics = json.loads((METRICS / "crop.json").read_text())
     assert metrics["cmu_faces"] == {"images": 5, "faces_found": 3, "faces_not_found": 2}
     assert metrics["recordings"] == {"images": 2, "faces_found": 1, "faces_not_found": 1}
-    assert metrics["youtube_faces"] == metrics["recordings"]
+    assert metrics["youtube_faces"] == metrics["facial_expressions"] == metrics["recordings"]
     looks = json.loads((METRICS / "find_faces.json").read_text())
     assert looks["cmu_faces"] == {"pictures": 5, "faces": 3}

@@ -14,6 +14,7 @@ def test_a_demo_is_the_project_with_the_cast_for_its_source(reproduced: Project)
     params = Params.load(reproduced.folder / "params.yaml")
     assert params.faces.path == Path("data/sample/cmu_faces")
     assert params.youtube_faces.path == Path("data/sample/youtube_faces")
+    assert params.facial_expressions.path == Path("data/sample/facial_expressions")
     assert [recording.subject for recording in params.recordings] == ["umo", "velu", "wyn"]
     for recording in params.recordings:
         assert (reproduced.folder / f"data/annotations/{recording.subject}.csv").is_file()

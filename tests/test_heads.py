@@ -9,9 +9,16 @@ from PIL import Image
 from happymaps.images.boxes import Box
 from happymaps.images.crop import centre_square, part_of
 from happymaps.images.decode import read_grey
-from happymaps.images.faces import Looked, find_face, look, write_looks
+from happymaps.images.faces import (
+    Looked,
+    find_face,
+    look,
+    read_looks,
+    read_points,
+    write_looks,
+)
 from happymaps.params import VIEWS, CropMethod, CropParams, Params, View
-from happymaps.sources.drawing import Person, Scene, render
+from happymaps.sources.drawing import Person, Scene, landmarks, render
 from happymaps.stages.find_faces import _look_into
 from happymaps.stages.heads import _photographs, _rows
 from happymaps.stages.layout import FACES, INTERIM
@@ -105,6 +112,23 @@ def test_a_picture_without_a_head_has_no_box_in_any_view(
 ) -> None:
     Image.new("L", (320, 240), 90).save(frame)
     assert heads_in(frame, "square", crop_params) == {"plain": None, "face": None}
+
+
+def test_the_points_of_a_face_lie_where_they_are_drawn_the_subjects_right_first(
+    tmp_path: Path,
+) -> None:
+    scene = Scene(240, 240, 60, (0.5, 0.45), lamp=1.1, ambient=0.5, room="kitchen")
+    picture, _ = render(Person(), yaw=0, pitch=0, scene=scene)
+    drawn = landmarks(Person(), yaw=0, pitch=0, roll=0, scene=scene)
+    eyes = drawn[36:42].mean(axis=0), drawn[42:48].mean(axis=0)
+    table = tmp_path / "faces.csv"
+    write_looks(table, {"a": {"0.png": look(picture), "1.png": Looked((9, 9), None)}})
+    names, points = read_points(table, "a")
+    assert names.tolist() == ["0.png", "1.png"]
+    expected = np.stack([*eyes, drawn[30], drawn[48], drawn[54]])
+    assert np.abs(points[0] - expected).max() < 12
+    assert np.isnan(points[1]).all()
+    assert read_looks(table, "a")["0.png"] == look(picture)
 
 
 def test_every_photograph_has_what_was_found_in_its_finest_copy(

@@ -118,6 +118,22 @@ def test_a_heads_turn_and_lift_by_hand_whatever_its_tilt(tilt: float) -> None:
     assert lift == pytest.approx([0.5, 0.25])
 
 
+@pytest.mark.parametrize("tilt", [0, 0.5, -1.2])
+def test_five_points_tell_it_too(tilt: float) -> None:
+    eyes_nose_and_mouth = [36, 45, 30, 48, 54]
+    heads = np.stack([face((0.25, 1), tilt), face((-0.5, 0.5), tilt)])[:, eyes_nose_and_mouth]
+    turn, lift = turn_and_lift(heads)
+    # The sides are between eye and corner of the mouth: half as far away as the cheeks.
+    assert turn == pytest.approx([0.5, -1])
+    assert lift == pytest.approx([0.5, 0.25])
+
+
+def test_a_picture_without_a_face_has_no_pose() -> None:
+    limits = LandmarksParams(straight=0.2, turned=0.4, level=(0.3, 0.8))
+    points = np.stack([np.full((5, 2), np.nan), face((0, 1))[[36, 45, 30, 48, 54]]])
+    assert poses_of_landmarks(points, limits).tolist() == [None, "straight"]
+
+
 def test_only_clear_heads_have_a_pose() -> None:
     limits = LandmarksParams(straight=0.2, turned=0.4, level=(0.3, 0.8))
     expected = {

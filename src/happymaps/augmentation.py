@@ -43,6 +43,9 @@ _COVERS = 64
 _LONGEST = 3  # largest aspect ratio of what hides a part
 _SOFT = 0.2  # of a head's ellipse: how wide its edge is when the background changes
 _STRETCH = 0.1  # logarithm of the largest change of the aspect ratio that goes with `scale`
+# Of shadows: how wide their edges are and how far from the centre, in halves of the image, and how
+# much darker than between light and shadow it is there at most.
+_EDGES, _OFF_CENTRE, _DARKEST = (0.05, 0.5), 0.3, 0.9
 _NOISES = 64  # fields of noise to choose from, for drawing them takes longer than a training step
 _SHADES = np.linspace(0, 1, 256)
 _BORDERS = (cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT, cv2.BORDER_CONSTANT)
@@ -117,7 +120,7 @@ class Augmenter:
         if params.brightness or params.contrast or params.gamma:
             image = _toned(image, params, rng)
         if params.light and rng.random() < 0.5:
-            image = lit(image, params.light * rng.uniform(0, 1), rng.uniform(0, 2 * np.pi))
+            image = _lit_somehow(image, params.light, rng)
         if self._noise is not None:
             field = self._noise[rng.integers(_NOISES)]
             image = _to_bytes(image + field * (rng.uniform(0, params.noise) * 255))
@@ -187,23 +190,46 @@ def before(image: Image, head: Box, background: Image) -> Image:
     return _to_bytes(share * image + (1 - share) * background)
 
 
-def lit(image: Image, strength: float, direction: float) -> Image:
+def _lit_somehow(image: Image, largest: float, rng: np.random.Generator) -> Image:
+    """Half of the times light falls off evenly, half of the times it ends in a shadow."""
+    strength, direction = rng.uniform(0, largest), rng.uniform(0, 2 * np.pi)
+    if rng.random() < 0.5:
+        return lit(image, strength, direction)
+    edge = np.exp(rng.uniform(*np.log(_EDGES)))
+    strength = min(2 * strength, _DARKEST)
+    return lit(image, strength, direction, edge=edge, place=rng.uniform(-1, 1) * _OFF_CENTRE)
+
+
+def lit(
+    image: Image,
+    strength: float,
+    direction: float,
+    *,
+    edge: float | None = None,
+    place: float = 0,
+) -> Image:
     """Light an image from one side.
 
     Args:
         image: (H, W, C) uint8.
         strength: by what part the brightest place gains, and the darkest loses.
         direction: of the light, in radians; 0 is the picture's right, a quarter turn is below.
+        edge: how wide the edge of the shadow is, in halves of the image; None for no shadow, but
+            light that falls off evenly.
+        place: where that edge is, in halves of the image from its centre towards the light.
 
     Returns:
         (H, W, C) uint8.
     """
     height, width = image.shape[:2]
     sine, cosine = np.sin(direction), np.cos(direction)
-    slope = np.float32(strength / (abs(sine) + abs(cosine)))
     down = np.linspace(-1, 1, height, dtype=np.float32)[:, None] * np.float32(sine)
     across = np.linspace(-1, 1, width, dtype=np.float32) * np.float32(cosine)
-    return _to_bytes(image * (1 + slope * (down + across))[..., None])
+    if edge is None:
+        share = (down + across) / np.float32(abs(sine) + abs(cosine))
+    else:
+        share = np.tanh((down + across - np.float32(place)) / np.float32(edge))
+    return _to_bytes(image * (1 + np.float32(strength) * share)[..., None])
 
 
 def _placed(image: Image, mirrored: bool, params: AugmentParams, rng: np.random.Generator) -> Image:

@@ -34,11 +34,16 @@ _CONFIG = """\
     analytics = false
     check_update = false
 """
+_STRANGERS = ("youtube_faces", "facial_expressions")
 # A demo is for looking, and takes minutes: one network of each kind, and rougher maps.
 _NETWORKS = ("experiment0", "four_class", "linear_output")
 _ROUGH: dict[str, dict[str, Any]] = {
-    "happymaps": {"steps": 16, "seeds": 2},
-    "attributions": {"pixel_importance": {"patch": 5, "stride": 2}},
+    "happymaps": {"steps": 12, "seeds": 2},
+    "attributions": {
+        "smoothgrad": {"samples": 16, "noise": 0.1},
+        "occlusion": {"patch": 16, "stride": 8},
+        "pixel_importance": {"patch": 5, "stride": 2},
+    },
     "audit": {
         "heads": 30,
         "images": 8,
@@ -95,7 +100,13 @@ def prepare(project: Path, folder: Path, *, people: int) -> None:
     for name in _COPIED:
         _copy(project / name, folder / name)
     draw_cast(folder / "data" / "sample", people=people)
-    draw_strangers(folder / "data/sample/youtube_faces", people=min(people, len(STRANGERS)))
+    for seed, name in enumerate(_STRANGERS):
+        draw_strangers(
+            folder / "data/sample" / name,
+            people=min(people, len(STRANGERS)),
+            seed=seed,
+            with_landmarks=name == "youtube_faces",
+        )
     shutil.copytree(folder / "data/sample/annotations", folder / "data/annotations")
     params = folder / "params.yaml"
     params.write_text(yaml.safe_dump(_with_cast(params, folder), sort_keys=False))
@@ -117,10 +128,11 @@ def _with_cast(params: Path, folder: Path) -> dict[str, Any]:
         "path": "data/sample/cmu_faces",
         "manifest": "data/sample/cmu_faces.sha256",
     }
-    content["youtube_faces"] |= {
-        "path": "data/sample/youtube_faces",
-        "manifest": "data/sample/youtube_faces.sha256",
-    }
+    for name in _STRANGERS:
+        content[name] |= {
+            "path": f"data/sample/{name}",
+            "manifest": f"data/sample/{name}.sha256",
+        }
     content["networks"] = {name: content["networks"][name] for name in _NETWORKS}
     content["cross_validate"]["networks"] = list(_NETWORKS)
     for section, rough in _ROUGH.items():

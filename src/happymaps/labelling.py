@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,21 @@ _COLUMNS = ["start", "end", "pose"]
 _TRUTH_COLUMNS = ["image", "left", "pose", "subject"]
 _OBJECT_COLUMNS = ["image", "object", "part"]
 
-# Of the 68 landmarks.
-_CHEEKS, _NOSE, _EYES, _MOUTH = (2, 14), 30, (36, 45), (48, 54)
+
+class _Marks(NamedTuple):
+    """Which of the landmarks are where, the subject's right first."""
+
+    sides: tuple[list[int], list[int]]  # of the face; the middle of each counts
+    eyes: tuple[int, int]
+    nose: int
+    mouth: tuple[int, int]
+
+
+# By how many there are: the usual 68, and the five that a detector of faces gives.
+_MARKS = {
+    68: _Marks(([2], [14]), (36, 45), 30, (48, 54)),
+    5: _Marks(([0, 3], [1, 4]), (0, 1), 2, (3, 4)),
+}
 
 
 def read_annotation(path: Path, end_of_video: float) -> pd.DataFrame:
@@ -92,27 +106,31 @@ def turn_and_lift(
     """How far heads are turned and raised, whatever their tilt in the picture.
 
     Args:
-        landmarks: (N, 68, 2), columns and rows of the usual 68 points.
+        landmarks: (N, 68, 2), columns and rows of the usual 68 points; or (N, 5, 2) of eyes, tip of
+            the nose and corners of the mouth, the subject's right first.
 
     Returns:
-        Two (N,): how far the tip of the nose is from the middle of the cheeks to the subject's
-        left, in halves of their distance; and how low it is between the eyes (0) and the corners
-        of the mouth (1), which is less the more a head is raised.
+        Two (N,): how far the tip of the nose is from the middle of the face to the subject's left,
+        in halves of its width, which 68 points know from cheek to cheek and five from eye and
+        corner of the mouth to the others; and how low it is between the eyes (0) and the corners of
+        the mouth (1), which is less the more a head is raised.
     """
-    across = landmarks[:, _EYES[1]] - landmarks[:, _EYES[0]]
+    marks = _MARKS[landmarks.shape[1]]
+    across = landmarks[:, marks.eyes[1]] - landmarks[:, marks.eyes[0]]
     across /= np.linalg.norm(across, axis=1, keepdims=True)
     down = np.stack([-across[:, 1], across[:, 0]], axis=1)
     x, y = (np.einsum("npi,ni->np", landmarks, axis) for axis in (across, down))
-    right, left = (x[:, cheek] for cheek in _CHEEKS)
-    eyes, mouth = (y[:, points].mean(axis=1) for points in (list(_EYES), list(_MOUTH)))
-    return (2 * x[:, _NOSE] - right - left) / (left - right), (y[:, _NOSE] - eyes) / (mouth - eyes)
+    right, left = (x[:, side].mean(axis=1) for side in marks.sides)
+    eyes, mouth = (y[:, points].mean(axis=1) for points in (list(marks.eyes), list(marks.mouth)))
+    nose = marks.nose
+    return (2 * x[:, nose] - right - left) / (left - right), (y[:, nose] - eyes) / (mouth - eyes)
 
 
 def poses_of_landmarks(landmarks: NDArray[np.float64], params: LandmarksParams) -> "pd.Series[str]":
     """The pose of each head, None where it is in doubt: straight, left or right, never up.
 
     Args:
-        landmarks: (N, 68, 2), as for `turn_and_lift`.
+        landmarks: as for `turn_and_lift`; NaN where there are none.
         params: what is straight, turned and level.
     """
     turn, lift = turn_and_lift(landmarks)

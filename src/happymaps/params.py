@@ -26,7 +26,14 @@ View = Literal["plain", "face"]
 SplitMethod = Literal["random", "by_photograph", "by_person"]
 VIEWS: tuple[View, ...] = ("plain", "face")
 
-_TAKEN_NAMES = {"cmu_faces", "cmu_test", "frames", "recordings", "youtube_faces"}
+_TAKEN_NAMES = {
+    "cmu_faces",
+    "cmu_test",
+    "frames",
+    "recordings",
+    "youtube_faces",
+    "facial_expressions",
+}
 
 
 class _Section(BaseModel):
@@ -44,10 +51,10 @@ class FacesParams(_Section):
 class LandmarksParams(_Section):
     """How landmarks tell the pose of a head.
 
-    `straight` and `turned` are how far the tip of the nose is aside from the middle of the cheeks,
-    in halves of their distance: heads up to the one are straight, from the other on turned. `level`
-    is how low it is between eyes and mouth, from 0 to 1: heads that are raised or lowered by more
-    get no pose, nor do those between straight and turned.
+    `straight` and `turned` are how far the tip of the nose is aside from the middle of the face, in
+    halves of its width (`labelling.turn_and_lift`): heads up to the one are straight, from the
+    other on turned. `level` is how low it is between eyes and mouth, from 0 to 1: heads that are
+    raised or lowered by more get no pose, nor do those between straight and turned.
     """
 
     straight: Share
@@ -131,6 +138,7 @@ class CropParams(TrainingCropParams):
 
     recordings: CropMethod
     youtube_faces: CropMethod
+    facial_expressions: CropMethod
 
     @property
     def methods(self) -> dict[str, CropMethod]:
@@ -139,6 +147,7 @@ class CropParams(TrainingCropParams):
             "cmu_faces": self.cmu_faces,
             "recordings": self.recordings,
             "youtube_faces": self.youtube_faces,
+            "facial_expressions": self.facial_expressions,
         }
 
     def of_training(self) -> TrainingCropParams:
@@ -192,8 +201,9 @@ class AugmentParams(_Section):
     `brightness` is the most that is added (images: 0 to 1), and `noise` the largest standard
     deviation. `contrast` and `gamma` are the largest natural logarithms of the factor and of the
     exponent. `light` is by what part one side is lit more than the middle, and the other less, at
-    most. `hide` is the largest share of an image that is hidden behind something else; half of them
-    stay whole (random erasing: Zhong et al. 2020).
+    most; by twice that where the light ends in a shadow, as half of the times. `hide` is the
+    largest share of an image that is hidden behind something else; half of them stay whole (random
+    erasing: Zhong et al. 2020).
     """
 
     mirror: bool
@@ -506,9 +516,11 @@ class Params(StudyParams):
 
     faces: FacesParams
     youtube_faces: FacesParams
+    facial_expressions: FacesParams
     recordings: list[RecordingParams]
     extract: ExtractParams
     landmarks: LandmarksParams
+    points: LandmarksParams
     crop: CropParams
     split: SplitParams
     audit: FaceAuditParams

@@ -22,6 +22,7 @@ def crop_params(size: int, resample: str = "area", margin: float = 0.0) -> CropP
             "cmu_faces": "stretch",
             "recordings": "square",
             "youtube_faces": "square",
+            "facial_expressions": "square",
             "face_margin": margin,
         }
     )

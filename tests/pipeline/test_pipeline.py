@@ -59,7 +59,7 @@ def test_every_stage_leaves_its_outputs_and_metrics(project: Project) -> None:
     assert convert["images"] == len(drawn)
     assert convert["bad"] == len(list((project.folder / "data/sample/cmu_faces").rglob("*.bad")))
     label = read_json(metrics / "label.json")
-    assert set(label) == {"cmu_faces", "umo", "velu", "wyn", "youtube_faces"}
+    assert set(label) == {"cmu_faces", "umo", "velu", "wyn", "youtube_faces", "facial_expressions"}
     assert all(counts["left"] > 0 for counts in label.values())
     split = read_json(metrics / "split.json")
     assert split["train"] + split["test"] == convert["images"]
@@ -76,14 +76,17 @@ def test_every_stage_leaves_its_outputs_and_metrics(project: Project) -> None:
 def test_only_who_wants_more_people_learns_from_them(project: Project) -> None:
     metrics = project.folder / "metrics"
     train = read_json(metrics / "split.json")["train"]
-    counts = read_json(metrics / "label.json")["youtube_faces"]
-    more = counts["images"] - counts["unlabelled"]
-    assert counts["images"] == read_json(metrics / "fetch_youtube_faces.json")["images"] == 16
-    assert counts["up"] == 0
-    assert min(counts[pose] for pose in ("straight", "left", "right")) >= 4
-    # Each in both views, for it sees faces.
+    label = read_json(metrics / "label.json")
+    more = {}
+    for name in ("youtube_faces", "facial_expressions"):
+        counts = label[name]
+        more[name] = counts["images"] - counts["unlabelled"]
+        assert counts["images"] == read_json(metrics / f"fetch_{name}.json")["images"] == 16
+        assert counts["up"] == 0
+        assert min(counts[pose] for pose in ("straight", "left", "right")) >= 1
+    # Each in both views, for it sees faces; but those that are cut to the face.
     images = read_json(metrics / "train/four_class.json")["images"]
-    assert images == 2 * (train + more)
+    assert images == 2 * (train + more["youtube_faces"]) + more["facial_expressions"]
     assert read_json(metrics / "train/experiment0.json")["images"] == train
 
 
@@ -168,7 +171,7 @@ def test_explain_answers_as_predict_does(project: Project, tmp_path: Path) -> No
 
 
 def test_row_n_of_the_truth_belongs_to_image_n(project: Project) -> None:
-    for name in ("cmu_faces", "recordings", "youtube_faces"):
+    for name in ("cmu_faces", "recordings", "youtube_faces", "facial_expressions"):
         folder = project.folder / "data/processed" / name
         truth = pd.read_csv(folder / "truth.csv", dtype=str)
         for view in ("plain", "face"):

@@ -9,7 +9,7 @@ import pytest
 import packing
 from happymaps.errors import InputError
 from happymaps.sources.cmu_faces import collect, fetch
-from happymaps.sources.face_names import FaceName, parse_name
+from happymaps.sources.face_names import FaceName, parse_name, person_of
 from happymaps.sources.manifests import read_manifest
 from packing import contents, write_folder
 
@@ -85,6 +85,11 @@ def test_names(name: str, expected: FaceName) -> None:
 )
 def test_names_of_other_things(name: str) -> None:
     assert parse_name(name) is None
+
+
+def test_who_is_in_a_picture_of_the_other_sets() -> None:
+    assert person_of("Abdel_Aziz_Al-Hakim_02.jpg") == "Abdel_Aziz_Al-Hakim"
+    assert person_of("images/Bo_0010.jpg") == "Bo"
 
 
 def test_the_committed_manifest() -> None:

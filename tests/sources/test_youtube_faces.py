@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from happymaps.errors import InputError
+from happymaps.sources.face_names import person_of
 from happymaps.sources.manifests import read_manifest
 from happymaps.sources.youtube_faces import (
     LANDMARKS,
     collect,
     fetch,
-    person_of,
     read_landmarks,
     table_of,
 )
@@ -132,11 +132,6 @@ def test_an_unreachable_network_is_an_error(destination: Path) -> None:
     with pytest.raises(InputError, match="cannot be fetched"):
         fetch(None, UNREACHABLE, MANIFEST, destination)
     assert contents(destination) == {}
-
-
-def test_who_is_in_a_frame() -> None:
-    assert person_of("Abdel_Aziz_Al-Hakim_02.jpg") == "Abdel_Aziz_Al-Hakim"
-    assert person_of("images/Bo_10.jpg") == "Bo"
 
 
 def test_the_committed_manifest() -> None:

@@ -79,8 +79,8 @@ def write_boxes(path: Path, columns: Sequence[str], rows: Iterable[tuple[Any, ..
     """
     edges = Box._fields
     flat = [(*values, *(box or [None] * len(edges))) for *values, box in rows]
-    table = pd.DataFrame(flat, columns=[*columns, *edges])
-    write_csv(path, table.astype(dict.fromkeys(edges, "Int64")))
+    # Whole numbers stay whole where some are missing.
+    write_csv(path, pd.DataFrame(flat, columns=[*columns, *edges]).convert_dtypes())
 
 
 def read_boxes(path: Path, names: Sequence[str]) -> pd.DataFrame:
@@ -91,10 +91,9 @@ def read_boxes(path: Path, names: Sequence[str]) -> pd.DataFrame:
         names: the columns that are text.
     """
     edges = list(Box._fields)
-    # Somebody may be called "nan": only nothing is a missing value.
-    empty = {edge: [""] for edge in edges}
     text = dict.fromkeys(names, str)
-    table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=empty)
+    # Somebody may be called "nan": only nothing is a missing value.
+    table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
     boxes = [
         None if np.isnan(row).any() else Box(*(int(edge) for edge in row))
         for row in table[edges].itertuples(index=False)

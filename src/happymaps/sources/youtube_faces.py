@@ -17,12 +17,13 @@ from happymaps.errors import InputError
 from happymaps.sources import manifests
 from happymaps.sources.archives import iter_members
 from happymaps.sources.download import Place, located
+from happymaps.sources.face_names import in_images
 
 MIRROR_NAMES = (
     "youtube_faces_68pt", "youtube_faces_68pt.tar", "youtube_faces_68pt.tar.gz",
     "youtube_faces_68pt.zip",
 )  # fmt: skip
-IMAGES, LANDMARKS = "images", "landmarks/keypoints.csv"
+LANDMARKS = "landmarks/keypoints.csv"
 _COUNT = 68
 _MAX_DOWNLOAD = 1 << 30
 
@@ -56,7 +57,7 @@ def collect(source: Path, manifest: dict[str, str], destination: Path) -> None:
         InputError: when frames or landmarks are missing, damaged, or not as published.
     """
     frames = {name: found for name, found in manifest.items() if name != LANDMARKS}
-    manifests.collect(source, frames, destination, lambda m: f"{IMAGES}/{PurePosixPath(m).name}")
+    manifests.collect(source, frames, destination, in_images)
     table = table_of(_landmarks(source, sorted(PurePosixPath(name).name for name in frames)))
     found = hashlib.sha256(table).hexdigest()
     if found != manifest.get(LANDMARKS):
@@ -107,8 +108,3 @@ def read_landmarks(path: Path) -> tuple["pd.Index[str]", NDArray[np.float64]]:
     """Names of N frames, and their landmarks (N, 68, 2): columns and rows in pixels."""
     table = pd.read_csv(path, index_col="image")
     return table.index, table.to_numpy(np.float64).reshape(-1, _COUNT, 2)
-
-
-def person_of(frame: str) -> str:
-    """Who is in a frame: `<name>_<number>.jpg`."""
-    return PurePosixPath(frame).stem.rpartition("_")[0]

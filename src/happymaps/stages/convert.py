@@ -11,8 +11,7 @@ from tqdm import tqdm
 from happymaps.errors import InputError, exit_on_error
 from happymaps.files import replacing_folder, write_json
 from happymaps.images.decode import read_grey
-from happymaps.sources.face_names import parse_name
-from happymaps.sources.youtube_faces import IMAGES, person_of
+from happymaps.sources.face_names import IMAGES, parse_name, person_of
 from happymaps.stages.layout import INTERIM, METRICS, RAW
 
 
@@ -22,8 +21,7 @@ def main() -> None:
     good = sorted(source.glob("*/*.pgm"))
     bad = sorted(source.glob("*/*.bad"))
     index = _convert_all("cmu_faces", good, source, _named_facts)
-    frames = sorted((RAW / "youtube_faces" / IMAGES).iterdir())
-    youtube = _convert_all("youtube_faces", frames, RAW / "youtube_faces" / IMAGES, _person)
+    more = {name: _convert_people(name) for name in ("youtube_faces", "facial_expressions")}
     write_json(
         METRICS / "convert.json",
         {
@@ -31,9 +29,16 @@ def main() -> None:
             "bad": len(bad),
             "people": index["subject"].nunique(),
             "scales": {f"1/{scale}": int((index["scale"] == scale).sum()) for scale in (1, 2, 4)},
-            "youtube_faces": {"images": len(frames), "people": youtube["subject"].nunique()},
+            **more,
         },
     )
+
+
+def _convert_people(name: str) -> dict[str, int]:
+    """A set whose files are called `<person>_<number>`; how many there are of both."""
+    folder = RAW / name / IMAGES
+    index = _convert_all(name, sorted(folder.iterdir()), folder, _person)
+    return {"images": len(index), "people": index["subject"].nunique()}
 
 
 def _convert_all(

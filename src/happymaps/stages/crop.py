@@ -20,7 +20,7 @@ from happymaps.stages.layout import FACES, INTERIM, METRICS, PROCESSED
 
 
 def main() -> None:
-    """Write the CMU faces, the recordings and the YouTube faces in both views.
+    """Write every set of pictures in both views.
 
     data/processed/<set>/plain and plain.npy are cropped as params say for the set, face and
     face.npy are the faces in the same pictures. Where no face is found in a photograph, the face

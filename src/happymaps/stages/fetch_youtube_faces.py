@@ -4,6 +4,7 @@ from happymaps.errors import exit_on_error
 from happymaps.files import replacing_folder, write_json
 from happymaps.params import Params
 from happymaps.sources import youtube_faces
+from happymaps.sources.face_names import person_of
 from happymaps.sources.manifests import read_manifest
 from happymaps.stages.layout import METRICS, RAW
 
@@ -15,7 +16,7 @@ def main() -> None:
     with replacing_folder(RAW / "youtube_faces") as folder:
         origin = youtube_faces.fetch(params.path, params.url, manifest, folder)
     frames = [name for name in manifest if name != youtube_faces.LANDMARKS]
-    people = len({youtube_faces.person_of(name) for name in frames})
+    people = len({person_of(name) for name in frames})
     print(f"{len(frames)} frames of {people} people, all as published, from the {origin}")
     write_json(METRICS / "fetch_youtube_faces.json", {"images": len(frames), "people": people})
 

@@ -11,6 +11,7 @@ from happymaps.labelling import read_truth
 from happymaps.params import VIEWS, CropMethod, CropParams, Params, View
 from happymaps.photographs import finest_copies
 from happymaps.stages.layout import (
+    EXPRESSIONS_HEADS,
     FACES,
     HEADS,
     INTERIM,
@@ -29,7 +30,6 @@ def main() -> None:
     params = Params.load()
     crop, methods = params.crop, params.crop.methods
     frames = _some_frames(params)
-    more_people = read_looks(FACES, "youtube_faces")
     tables = {
         HEADS: _rows("cmu_faces", _photographs(), methods["cmu_faces"], crop),
         RECORDED_HEADS: [
@@ -37,8 +37,9 @@ def main() -> None:
             for subject in params.subjects
             for row in _rows(subject, frames[subject], methods["recordings"], crop)
         ],
-        YOUTUBE_HEADS: _rows("youtube_faces", more_people, methods["youtube_faces"], crop),
     }
+    for name, path in (("youtube_faces", YOUTUBE_HEADS), ("facial_expressions", EXPRESSIONS_HEADS)):
+        tables[path] = _rows(name, read_looks(FACES, name), methods[name], crop)
     for path, rows in tables.items():
         write_boxes(path, ["set", "view", "image"], rows)
     write_json(METRICS / "heads.json", _counts([row for rows in tables.values() for row in rows]))

@@ -4,6 +4,7 @@ import pandas as pd
 
 from happymaps.errors import exit_on_error
 from happymaps.files import write_csv, write_json
+from happymaps.images.faces import read_points
 from happymaps.labelling import (
     count_truth,
     poses_at,
@@ -13,13 +14,14 @@ from happymaps.labelling import (
 )
 from happymaps.params import Params
 from happymaps.sources.youtube_faces import LANDMARKS, read_landmarks
-from happymaps.stages.layout import ANNOTATIONS, INTERIM, METRICS, PROCESSED, RAW
+from happymaps.stages.layout import ANNOTATIONS, FACES, INTERIM, METRICS, PROCESSED, RAW
 
 
 def main() -> None:
     """Write data/processed/<set>/truth.csv.
 
-    Poses are from names for CMU, by hand for the recordings, from landmarks for the YouTube faces.
+    Poses are from names for CMU, by hand for the recordings, from landmarks for the YouTube faces,
+    from the points that the detector of faces gives for facial expressions.
     """
     params = Params.load()
     cmu = _index("cmu_faces")
@@ -27,6 +29,9 @@ def main() -> None:
     youtube = _index("youtube_faces")
     frames, landmarks = read_landmarks(RAW / "youtube_faces" / LANDMARKS)
     youtube_poses = poses_of_landmarks(landmarks, params.landmarks).set_axis(frames)
+    expressions = _index("facial_expressions")
+    pictures, points = read_points(FACES, "facial_expressions")
+    found_poses = poses_of_landmarks(points, params.points).set_axis(pictures)
     truths = {
         "cmu_faces": truth_table(cmu["image"], cmu["pose"], cmu["subject"]),
         "recordings": truth_table(
@@ -34,6 +39,9 @@ def main() -> None:
         ),
         "youtube_faces": truth_table(
             youtube["image"], youtube["source"].map(youtube_poses), youtube["subject"]
+        ),
+        "facial_expressions": truth_table(
+            expressions["image"], expressions["image"].map(found_poses), expressions["subject"]
         ),
     }
     for name, truth in truths.items():
@@ -44,7 +52,8 @@ def main() -> None:
         recording.subject: count_truth(by_subject[recording.subject])
         for recording in params.recordings
     }
-    metrics["youtube_faces"] = count_truth(truths["youtube_faces"])
+    for name in ("youtube_faces", "facial_expressions"):
+        metrics[name] = count_truth(truths[name])
     write_json(METRICS / "label.json", metrics)
 
 

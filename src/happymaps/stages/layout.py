@@ -6,7 +6,8 @@ ANNOTATIONS = Path("data/annotations")
 RAW = Path("data/raw")
 CIFAR10 = RAW / "cifar10"
 INTERIM = Path("data/interim")
-PICTURES = ("cmu_faces", "recordings", "youtube_faces")  # folders there, and among the crops
+# Folders there, and among the crops.
+PICTURES = ("cmu_faces", "recordings", "youtube_faces", "facial_expressions")
 FACES = INTERIM / "faces.csv"
 PROCESSED = Path("data/processed")
 SPLIT = PROCESSED / "split.csv"
@@ -15,6 +16,7 @@ CONTROLS = Path("data/controls")
 HAPPYMAPS = Path("data/happymaps")
 HEADS = PROCESSED / "cmu_faces" / "heads.csv"
 YOUTUBE_HEADS = PROCESSED / "youtube_faces" / "heads.csv"
+EXPRESSIONS_HEADS = PROCESSED / "facial_expressions" / "heads.csv"
 RECORDED_HEADS = PROCESSED / "recordings" / "heads.csv"
 CAST = PROCESSED / "cast"
 TURNED = PROCESSED / "turned"

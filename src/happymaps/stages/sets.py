@@ -17,7 +17,14 @@ from happymaps.datasets import (
 )
 from happymaps.images.boxes import Box
 from happymaps.params import Cifar10Params, NetworkParams, Params
-from happymaps.stages.layout import CIFAR10, HEADS, PROCESSED, SPLIT, YOUTUBE_HEADS
+from happymaps.stages.layout import (
+    CIFAR10,
+    EXPRESSIONS_HEADS,
+    HEADS,
+    PROCESSED,
+    SPLIT,
+    YOUTUBE_HEADS,
+)
 
 Study = Params | Cifar10Params
 
@@ -48,10 +55,18 @@ def learned_from(
 
 
 def more_people(spec: NetworkParams) -> list[WithHeads]:
-    """People of other cameras, in all views of a network; nobody where it does not want them."""
+    """People of other cameras; nobody where a network does not want them.
+
+    The YouTube faces are in all views of the network. Facial expressions are in its first one: they
+    are cut to the face, so that all of a picture is hardly another view of it.
+    """
     if not spec.more_people:
         return []
-    return load_with_heads(PROCESSED / "youtube_faces", YOUTUBE_HEADS, spec.views)
+    expressions = PROCESSED / "facial_expressions"
+    return [
+        *load_with_heads(PROCESSED / "youtube_faces", YOUTUBE_HEADS, spec.views),
+        *load_with_heads(expressions, EXPRESSIONS_HEADS, spec.views[:1]),
+    ]
 
 
 def heads_in(params: Study, spec: NetworkParams) -> dict[str, Box | None]:
