@@ -1,5 +1,4 @@
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
@@ -223,15 +222,3 @@ def test_the_network_has_none(destination: Path, address: str) -> None:
     with pytest.raises(InputError, match="HTTP status 404"):
         fetch(None, f"{address}/faces.zip", MANIFEST, destination)
     assert contents(destination) == {}
-
-
-REAL = Path(os.environ.get("HAPPYMAPS_MIRROR", "none")) / "cmu_faces.tar.gz"
-
-
-@pytest.mark.skipif(not REAL.is_file(), reason="no mirror with the CMU Face Images")
-def test_the_real_archive(destination: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HAPPYMAPS_MIRROR", str(REAL.parent))
-    manifest = read_manifest(COMMITTED)
-    assert fetch(None, UNREACHABLE, manifest, destination) == "mirror"
-    found = contents(destination)
-    assert {name: hashlib.sha256(found[name]).hexdigest() for name in found} == manifest

@@ -1,5 +1,4 @@
 import hashlib
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -60,15 +59,3 @@ def test_the_committed_manifest() -> None:
     assert list(manifest) == sorted(manifest)
     assert len(manifest) == 1786
     assert all(name.startswith("images/") and person_of(name) for name in manifest)
-
-
-REAL = Path(os.environ.get("HAPPYMAPS_MIRROR", "none")) / "facial_expressions_5class.tar"
-
-
-@pytest.mark.skipif(not REAL.is_file(), reason="no mirror with the facial expressions")
-def test_the_real_archive(destination: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HAPPYMAPS_MIRROR", str(REAL.parent))
-    manifest = read_manifest(COMMITTED)
-    assert fetch(None, UNREACHABLE, manifest, destination) == "mirror"
-    found = contents(destination)
-    assert {name: hashlib.sha256(found[name]).hexdigest() for name in found} == manifest

@@ -1,5 +1,4 @@
 import hashlib
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -140,15 +139,3 @@ def test_the_committed_manifest() -> None:
     frames = manifest.keys() - {LANDMARKS}
     assert len(frames) == len(manifest) - 1 == 1206
     assert len({person_of(name) for name in frames}) == 121
-
-
-REAL = Path(os.environ.get("HAPPYMAPS_MIRROR", "none")) / "youtube_faces_68pt.tar"
-
-
-@pytest.mark.skipif(not REAL.is_file(), reason="no mirror with the YouTube Faces")
-def test_the_real_archive(destination: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HAPPYMAPS_MIRROR", str(REAL.parent))
-    manifest = read_manifest(COMMITTED)
-    assert fetch(None, UNREACHABLE, manifest, destination) == "mirror"
-    found = contents(destination)
-    assert {name: hashlib.sha256(found[name]).hexdigest() for name in found} == manifest
