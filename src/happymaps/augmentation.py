@@ -1,6 +1,8 @@
 """Training images that change each time they are seen, and their truth with them."""
 
+import math
 from collections.abc import Sequence
+from functools import cache
 
 import cv2
 import numpy as np
@@ -46,6 +48,9 @@ _STRETCH = 0.1  # logarithm of the largest change of the aspect ratio that goes 
 # Of shadows: how wide their edges are and how far from the centre, in halves of the image, and how
 # much darker than between light and shadow it is there at most.
 _EDGES, _OFF_CENTRE, _DARKEST = (0.05, 0.5), 0.3, 0.9
+# Pixels wide and high: up to here images are of little but detail, which a linear interpolation
+# blurs; above, a cubic one takes six times as long for nothing.
+_SMALL = 64
 _NOISES = 64  # fields of noise to choose from, for drawing them takes longer than a training step
 _SHADES = np.linspace(0, 1, 256)
 _BORDERS = (cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT, cv2.BORDER_CONSTANT)
@@ -133,7 +138,7 @@ def _perhaps_turned(
     chance = rng.random()
     part = rng.uniform(_LEAST_TURN, 1)
     if params.turn and chance < _TURNED:
-        angle = params.turn * part * rng.choice([-1, 1])
+        angle = params.turn * part * (1 if rng.integers(2) else -1)
         return turned(image, head, angle), _LEFT if angle > 0 else _RIGHT
     if params.nod and chance > 1 - _RAISED:
         return turned(image, head, params.nod * part, upwards=True), _UP
@@ -160,19 +165,27 @@ def turned(image: Image, head: Box, angle: float, *, upwards: bool = False) -> I
         # The same on its side.
         on_side = Box(head.top, head.left, head.bottom, head.right)
         return turned(image.transpose(1, 0, 2), on_side, -angle).transpose(1, 0, 2)
-    source, rows = np.meshgrid(*(np.arange(side, dtype=np.float32) for side in image.shape[1::-1]))
-    box = np.s_[max(head.top, 0) : max(head.bottom, 0), max(head.left, 0) : max(head.right, 0)]
-    down = (2 * rows[box] + 1 - head.top - head.bottom) / (head.bottom - head.top)
+    height, width = image.shape[:2]
+    top, bottom = max(head.top, 0), min(head.bottom, height)
+    left, right = max(head.left, 0), min(head.right, width)
+    if top >= bottom or left >= right:
+        return image
+    rows = np.arange(top, bottom, dtype=np.float32)[:, None]
+    columns = np.arange(left, right, dtype=np.float32)
+    down = (2 * rows + 1 - head.top - head.bottom) / (head.bottom - head.top)
     half = (head.right - head.left) / 2 * np.sqrt(np.clip(1 - down**2, 1e-6, None))
     centre = (head.left + head.right - 1) / 2
-    across = (source[box] - centre) / half
+    across = (columns - centre) / half
     # Longitudes on a slice of the ellipsoid: where a pixel is, and where it was before the turn.
-    longitude = np.arcsin(np.clip(across, -1, 1)) - np.deg2rad(angle)
-    origin = np.sin(np.clip(longitude, -np.pi / 2, np.pi / 2))
+    longitude = np.arcsin(np.clip(across, -1, 1)) - math.radians(angle)
+    origin = np.sin(np.clip(longitude, -math.pi / 2, math.pi / 2))
     on_head = (np.abs(across) < 1) & (np.abs(down) < 1)
-    source[box] = np.where(on_head, centre + origin * half, source[box])
-    remapped = cv2.remap(image, source, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return _shaped(remapped, image)
+    source = np.where(on_head, centre + origin * half, columns)
+    own_rows = np.broadcast_to(rows, source.shape)
+    part = cv2.remap(image, source, own_rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    changed = image.copy()
+    changed[top:bottom, left:right] = _shaped(part, changed[top:bottom, left:right])
+    return changed
 
 
 def before(image: Image, head: Box, background: Image) -> Image:
@@ -222,9 +235,9 @@ def lit(
         (H, W, C) uint8.
     """
     height, width = image.shape[:2]
-    sine, cosine = np.sin(direction), np.cos(direction)
-    down = np.linspace(-1, 1, height, dtype=np.float32)[:, None] * np.float32(sine)
-    across = np.linspace(-1, 1, width, dtype=np.float32) * np.float32(cosine)
+    sine, cosine = math.sin(direction), math.cos(direction)
+    down = _from_side_to_side(height)[:, None] * np.float32(sine)
+    across = _from_side_to_side(width) * np.float32(cosine)
     if edge is None:
         share = (down + across) / np.float32(abs(sine) + abs(cosine))
     else:
@@ -232,30 +245,50 @@ def lit(
     return _to_bytes(image * (1 + np.float32(strength) * share)[..., None])
 
 
+@cache
+def _from_side_to_side(pixels: int) -> NDArray[np.float32]:
+    return np.linspace(-1, 1, pixels, dtype=np.float32)
+
+
 def _placed(image: Image, mirrored: bool, params: AugmentParams, rng: np.random.Generator) -> Image:
     """Mirror, rotate, scale and shift in one go, about the centre."""
     height, width = image.shape[:2]
-    angle = np.deg2rad(rng.uniform(-1, 1) * params.rotation)
+    angle = math.radians(rng.uniform(-1, 1) * params.rotation)
     largest = np.log1p(params.scale)
     scale = np.exp(rng.uniform(-largest, largest))
     aspect = np.exp(rng.uniform(-1, 1) * min(largest, _STRETCH))
-    matrix = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    matrix = matrix @ np.diag([-aspect if mirrored else aspect, 1])
-    centre = np.array([width - 1, height - 1]) / 2
     shift = rng.uniform(-1, 1, 2) * params.shift * (width, height)
     if not (params.scale or params.rotation):
         # By whole pixels: between them an image is blurred, and small ones are of little else.
         shift = np.rint(shift)
-    border = int(rng.choice(_BORDERS))
+    border = _BORDERS[rng.integers(len(_BORDERS))]
     placed = cv2.warpAffine(
         image,
-        np.column_stack([matrix, centre + shift - matrix @ centre]),
+        _about_the_centre(scale, angle, -aspect if mirrored else aspect, shift, width, height),
         (width, height),
-        flags=cv2.INTER_CUBIC,  # a linear one blurs, and small images are of little but detail
+        flags=cv2.INTER_CUBIC if max(width, height) <= _SMALL else cv2.INTER_LINEAR,
         borderMode=border,
         borderValue=[float(rng.integers(256))] * 4,
     )
     return _shaped(placed, image)
+
+
+def _about_the_centre(
+    scale: float, angle: float, stretch: float, shift: NDArray[np.float64], width: int, height: int
+) -> NDArray[np.float64]:
+    """(2, 3): stretch along the rows, turn and scale about the centre, and shift.
+
+    Spelled out, for products of matrices this small take longer than moving the pixels.
+    """
+    cosine, sine = scale * math.cos(angle), scale * math.sin(angle)
+    across, down = cosine * stretch, sine * stretch
+    x, y = (width - 1) / 2, (height - 1) / 2
+    return np.array(
+        [
+            [across, -sine, x + shift[0] - (across * x - sine * y)],
+            [down, cosine, y + shift[1] - (down * x + cosine * y)],
+        ]
+    )
 
 
 def _partly_hidden(image: Image, cover: Image, share: float, rng: np.random.Generator) -> Image:
@@ -278,10 +311,11 @@ def _blurred(image: Image, sigma: float) -> Image:
 
 def _toned(image: Image, params: AugmentParams, rng: np.random.Generator) -> Image:
     """Change brightness, contrast about the mean, and gamma."""
-    gamma, contrast = np.exp(rng.uniform(-1, 1, 2) * (params.gamma, params.contrast))
-    shades = _SHADES**gamma
-    mean = np.mean(cv2.mean(image)[: image.shape[2]]) / 255
-    shades = mean + contrast * (shades - mean) + rng.uniform(-1, 1) * params.brightness
+    gamma = math.exp(rng.uniform(-1, 1) * params.gamma)
+    contrast = math.exp(rng.uniform(-1, 1) * params.contrast)
+    channels = image.shape[2]
+    mean = sum(cv2.mean(image)[:channels]) / channels / 255
+    shades = mean + contrast * (_SHADES**gamma - mean) + rng.uniform(-1, 1) * params.brightness
     return _shaped(cv2.LUT(image, _to_bytes(255 * shades)), image)
 
 
@@ -328,7 +362,8 @@ def _part(image: Image, rng: np.random.Generator) -> Image:
 
 
 def _to_bytes(image: NDArray[np.floating]) -> Image:
-    return _shaped(cv2.convertScaleAbs(np.rint(np.maximum(image, 0))), image)
+    # Rounds to the nearest, and to 255 what is above.
+    return _shaped(cv2.convertScaleAbs(np.maximum(image, 0)), image)
 
 
 def _shaped(image: NDArray[np.generic], like: NDArray[np.generic]) -> Image:

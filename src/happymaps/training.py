@@ -78,7 +78,8 @@ def named_figures(epoch: Epoch, watched: str) -> dict[str, float]:
 def configure_torch(threads: int) -> None:
     """Fix what would change the sums (threads, algorithms), and keep memory between the steps."""
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # As `use_deterministic_algorithms`, which loads a compiler beside it: two seconds.
+    torch.set_deterministic_debug_mode("warn")
     # A guard against reading fresh memory, which writes all of it: a tenth of a training step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     _keep_freed_memory()

@@ -209,9 +209,10 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
         if next(calls) == 3:
             assert list(tmp_path.iterdir()), "nothing was under way"
             raise KeyboardInterrupt
-        return render(*args, **kwargs)
+        return write_mask(*args, **kwargs)
 
-    monkeypatch.setattr(sample, "render", interrupted)
+    write_mask = sample._write_mask
+    monkeypatch.setattr(sample, "_write_mask", interrupted)
     with pytest.raises(KeyboardInterrupt):
         draw_cast(tmp_path / "out", people=2, progress=False)
     assert list(tmp_path.iterdir()) == []

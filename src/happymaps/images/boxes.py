@@ -66,7 +66,8 @@ def ellipse(head: Box, height: int, width: int) -> NDArray[np.float32]:
     columns = np.arange(width, dtype=np.float32) + np.float32(0.5)
     down = (2 * rows - head.top - head.bottom) / (head.bottom - head.top)
     across = (2 * columns - head.left - head.right) / (head.right - head.left)
-    return np.hypot(down, across)
+    # Several times as fast as `hypot`, which guards against numbers that no picture has.
+    return np.sqrt(down**2 + across**2)
 
 
 def write_boxes(path: Path, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:

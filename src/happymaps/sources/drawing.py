@@ -9,13 +9,14 @@ the camera, in decimetres, with the middle of the eyes near the origin of x and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
 
 import cv2
 import numpy as np
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 Expression = Literal["neutral", "happy", "sad", "angry"]
@@ -175,6 +176,23 @@ def render(
     mask = cv2.resize(is_head, size, interpolation=cv2.INTER_AREA) >= 0.5
     grain = np.random.default_rng(scene.noise_seed).normal(0, scene.noise, small.shape)
     return np.clip(small * 255 + grain + 0.5, 0, 255).astype(np.uint8), mask
+
+
+def render_all(pictures: Iterable[dict[str, Any]]) -> Iterator[tuple[Picture, Mask]]:
+    """Take many pictures side by side, and give them in their order.
+
+    Args:
+        pictures: of each the arguments of `render`, by their names, `person` among them.
+
+    Raises:
+        ValueError: as `render`.
+    """
+    # Threads: NumPy and OpenCV release Python's lock.
+    side_by_side = Parallel(n_jobs=-1, prefer="threads", return_as="generator")
+    rendered: Iterator[tuple[Picture, Mask]] = side_by_side(
+        delayed(render)(**picture) for picture in pictures
+    )
+    return rendered
 
 
 def landmarks(

@@ -35,7 +35,7 @@ from happymaps.sources.drawing import (
     Person,
     Picture,
     Scene,
-    render,
+    render_all,
 )
 
 USERS = (
@@ -216,21 +216,27 @@ def photograph(
     seat = take_seat(person, rng)
     variants = list(_variants())
     damaged = int(rng.integers(len(variants))) if _is_harmed(user) else -1
-    rows = []
-    for number, (pose, expression, eyes) in enumerate(variants):
+    names, rngs, looks = [], [], []
+    for pose, expression, eyes in variants:
         name = f"{user}_{pose}_{expression}_{eyes}"
         rng = rng_of(seed, name)
         angles = np.clip(rng.normal(habit[pose], spread[pose]), lowest[pose], highest[pose])
         yaw, pitch = (round(float(angle), 2) for angle in angles)
-        picture, mask = render(
-            person,
-            yaw=yaw,
-            pitch=pitch,
-            roll=float(rng.normal(0, 2)),
-            expression=expression,
-            eyes=eyes,
-            scene=adjust(seat, yaw, rng),
-        )
+        look = {
+            "person": person,
+            "yaw": yaw,
+            "pitch": pitch,
+            "roll": float(rng.normal(0, 2)),
+            "expression": expression,
+            "eyes": eyes,
+            "scene": adjust(seat, yaw, rng),
+        }
+        names.append(name)
+        rngs.append(rng)
+        looks.append(look)
+    rows = []
+    taken = zip(names, rngs, looks, render_all(looks), strict=True)
+    for number, (name, rng, look, (picture, mask)) in enumerate(taken):
         path = draft / "cmu_faces" / user / name
         _write_mask(draft / "truth/masks/cmu_faces" / user / f"{name}.png", mask)
         if number == damaged:
@@ -245,7 +251,7 @@ def photograph(
                     cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8
                 )
                 _write_pgm(path.with_stem(name + suffix), shrunk, rng, plain=False)
-        rows.append((f"{user}/{path.name}", f"{yaw:.2f}", f"{pitch:.2f}"))
+        rows.append((f"{user}/{path.name}", f"{look['yaw']:.2f}", f"{look['pitch']:.2f}"))
         tick()
     return rows
 
@@ -335,15 +341,18 @@ def _record(draft: Path, footage: Footage, seed: int, tick: Callable[[], object]
     person = cast_person(footage.subject, seed, rng)
     scene = _set_up_camera(footage, rng)
     yaws, pitches = _head_turn(footage, rng)
+    looks = [
+        {
+            "person": person,
+            "yaw": yaw,
+            "pitch": pitch,
+            "expression": footage.expression,
+            "scene": scene(number, yaw),
+        }
+        for number, (yaw, pitch) in enumerate(zip(yaws.tolist(), pitches.tolist(), strict=True))
+    ]
     frames = []
-    for number, (yaw, pitch) in enumerate(zip(yaws.tolist(), pitches.tolist(), strict=True)):
-        picture, mask = render(
-            person,
-            yaw=yaw,
-            pitch=pitch,
-            expression=footage.expression,
-            scene=scene(number, yaw),
-        )
+    for number, (picture, mask) in enumerate(render_all(looks)):
         frames.append(picture)
         _write_mask(draft / f"truth/masks/{footage.subject}/{number:06}.png", mask)
         tick()

@@ -1,12 +1,14 @@
 """More of the sample: people drawn before other cameras, laid out like the published sets."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from happymaps.files import replacing_folder
-from happymaps.sources.drawing import Scene, landmarks, render
+from happymaps.sources.drawing import Scene, landmarks, render_all
 from happymaps.sources.face_names import IMAGES
 from happymaps.sources.sample import STRANGERS, cast_person, rng_of, write_manifest
 from happymaps.sources.youtube_faces import LANDMARKS, table_of
@@ -33,24 +35,30 @@ def draw_strangers(
     """
     if not 1 <= people <= len(STRANGERS):
         raise ValueError(f"people must be between 1 and {len(STRANGERS)}, not {people}")
-    points = {}
+    looks = {
+        f"{name}_{number:02d}.jpg": look
+        for name in STRANGERS[:people]
+        for number, look in enumerate(_looks_of(name, seed))
+    }
     with replacing_folder(destination) as draft:
         (draft / IMAGES).mkdir()
-        for name in STRANGERS[:people]:
-            rng = rng_of(seed, name)
-            person = cast_person(name, seed, rng)
-            for number, (least, most) in enumerate(_YAWS):
-                scene = _before_a_camera(rng)
-                yaw, pitch, roll = rng.uniform((least, -6, -8), (most, 6, 8)).tolist()
-                picture, _ = render(person, yaw=yaw, pitch=pitch, roll=roll, scene=scene)
-                file = f"{name}_{number:02d}.jpg"
-                Image.fromarray(picture).save(draft / IMAGES / file, "PNG")
-                points[file] = landmarks(person, yaw=yaw, pitch=pitch, roll=roll, scene=scene)
+        for file, (picture, _) in zip(looks, render_all(looks.values()), strict=True):
+            Image.fromarray(picture).save(draft / IMAGES / file, "PNG")
         if with_landmarks:
-            table = table_of({file: points[file] for file in sorted(points)})
+            table = table_of({file: landmarks(**looks[file]) for file in sorted(looks)})
             (draft / LANDMARKS).parent.mkdir()
             (draft / LANDMARKS).write_bytes(table)
     write_manifest(destination)
+
+
+def _looks_of(name: str, seed: int) -> Iterator[dict[str, Any]]:
+    """What `render` is told for every frame of somebody."""
+    rng = rng_of(seed, name)
+    person = cast_person(name, seed, rng)
+    for least, most in _YAWS:
+        scene = _before_a_camera(rng)
+        yaw, pitch, roll = rng.uniform((least, -6, -8), (most, 6, 8)).tolist()
+        yield {"person": person, "yaw": yaw, "pitch": pitch, "roll": roll, "scene": scene}
 
 
 def _before_a_camera(rng: np.random.Generator) -> Scene:

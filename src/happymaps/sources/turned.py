@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from happymaps.images.decode import Grey
-from happymaps.sources.drawing import render
+from happymaps.sources.drawing import render_all
 from happymaps.sources.sample import USERS, adjust, cast_person, rng_of, take_seat
 
 
@@ -30,7 +30,7 @@ def draw_turned(
     """
     if not 1 <= people <= len(USERS):
         raise ValueError(f"people must be between 1 and {len(USERS)}, not {people}")
-    pictures = []
+    looks = []
     for user in USERS[:people]:
         rng = rng_of(seed, user)
         person = cast_person(user, seed, rng)
@@ -38,6 +38,6 @@ def draw_turned(
         for yaw in yaws:
             # The same sway and exposure at every angle.
             scene = adjust(seat, yaw, rng_of(seed, user, "turned"))
-            picture, _ = render(person, yaw=yaw, pitch=0.0, scene=scene)
-            pictures.append(picture)
+            looks.append({"person": person, "yaw": yaw, "pitch": 0.0, "scene": scene})
+    pictures = [picture for picture, _ in render_all(looks)]
     return pictures, np.tile(np.asarray(yaws, np.float64), people)
