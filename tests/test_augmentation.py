@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -178,6 +179,11 @@ def test_a_head_that_is_cut_off_is_turned_without_a_gap(head: Box, upwards: bool
     for angle in (-30, 30):
         changed = turned(flat(200)[..., None], head, angle, upwards=upwards)
         assert changed.min() == 200
+
+
+def test_an_image_without_its_head_stays_as_it_is() -> None:
+    image = noise_image()[..., None]
+    assert np.array_equal(turned(image, Box(-40, 5, -2, 60), 30.0), image)
 
 
 def test_turned_and_raised_copies_say_where_they_look() -> None:
@@ -401,6 +407,20 @@ def test_small_details_outlast_a_change_of_size() -> None:
     ]
     # Between two pixels the mean of them has 0.7 of their spread, and of four 0.5.
     assert np.mean(kept) > 0.75
+
+
+def test_large_images_are_put_where_small_ones_are() -> None:
+    # They are interpolated otherwise.
+    changes = only(mirror=True, shift=0.1, scale=0.2, rotation=10)
+    small = blob(6, 3, angle=0.5)
+    large = np.asarray(cv2.resize(small, None, fx=4, fy=4), np.uint8)
+    for of_small, of_large in zip(
+        copies_of(small, changes, count=30)[0], copies_of(large, changes, count=30)[0], strict=True
+    ):
+        shrunk = cv2.resize(of_large, of_small.shape, interpolation=cv2.INTER_AREA)
+        (centre, spread), (wanted, wanted_spread) = moments(np.asarray(shrunk)), moments(of_small)
+        assert centre == pytest.approx(wanted, abs=0.3)
+        assert spread == pytest.approx(wanted_spread, abs=1.5)
 
 
 def test_an_image_is_rotated_both_ways_about_its_centre() -> None:

@@ -42,7 +42,8 @@ _ROUGH: dict[str, dict[str, Any]] = {
     "attributions": {
         "smoothgrad": {"samples": 16, "noise": 0.1},
         "occlusion": {"patch": 16, "stride": 8},
-        "pixel_importance": {"patch": 5, "stride": 2},
+        "pixel_importance": {"patch": 5, "stride": 4},
+        "lime": {"superpixels": 64, "samples": 64},
     },
     "audit": {
         "heads": 30,

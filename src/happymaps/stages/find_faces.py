@@ -1,5 +1,7 @@
 """Look for the face in every picture, for the crops and the heads."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 from joblib import Parallel, delayed
 from tqdm import tqdm
@@ -13,10 +15,21 @@ from happymaps.photographs import finest_copies
 from happymaps.stages.layout import FACES, INTERIM, METRICS, PICTURES
 
 
+# Of the height of the same person's faces in the other photographs: what is lower is no face but a
+# part of one. Profiles with sunglasses and raised heads are taken for such.
+_WHOLE = 0.6
+
+
 def main() -> None:
-    """Write data/interim/faces.csv: boxes in pixels, empty where none is found."""
+    """Write data/interim/faces.csv: boxes in pixels, empty where none is found.
+
+    So they are where a CMU photograph has a part of a face only: all of a person are taken from
+    the same distance.
+    """
     threads = Params.load().threads
     looks = {name: _look_into(name, threads) for name in PICTURES}
+    index = pd.read_csv(INTERIM / "cmu_faces" / "index.csv", dtype=str).set_index("image")
+    looks["cmu_faces"] = _without_parts(looks["cmu_faces"], index["subject"].to_dict())
     write_looks(FACES, looks)
     write_json(METRICS / "find_faces.json", {name: _counts(looks[name]) for name in PICTURES})
 
@@ -34,6 +47,23 @@ def _look_into(name: str, threads: int) -> dict[str, Looked]:
 
 def _look_at(name: str, image: str) -> Looked:
     return look(read_grey(INTERIM / name / image))
+
+
+def _without_parts(looks: Mapping[str, Looked], person: Mapping[str, str]) -> dict[str, Looked]:
+    heights = pd.Series(
+        {
+            image: (look.face.bottom - look.face.top) / look.shape[0]
+            for image, look in looks.items()
+            if look.face is not None
+        },
+        dtype=float,
+    )
+    usual = heights.groupby(heights.index.map(person)).transform("median")
+    parts = set(heights.index[heights < _WHOLE * usual])
+    return {
+        image: Looked(look.shape, face=None) if image in parts else look
+        for image, look in looks.items()
+    }
 
 
 def _counts(looks: dict[str, Looked]) -> dict[str, int]:
