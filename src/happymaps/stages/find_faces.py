@@ -14,7 +14,6 @@ from happymaps.params import Params
 from happymaps.photographs import finest_copies
 from happymaps.stages.layout import FACES, INTERIM, METRICS, PICTURES
 
-
 # Of the height of the same person's faces in the other photographs: what is lower is no face but a
 # part of one. Profiles with sunglasses and raised heads are taken for such.
 _WHOLE = 0.6
@@ -28,8 +27,9 @@ def main() -> None:
     """
     threads = Params.load().threads
     looks = {name: _look_into(name, threads) for name in PICTURES}
-    index = pd.read_csv(INTERIM / "cmu_faces" / "index.csv", dtype=str).set_index("image")
-    looks["cmu_faces"] = _without_parts(looks["cmu_faces"], index["subject"].to_dict())
+    index = pd.read_csv(INTERIM / "cmu_faces" / "index.csv", dtype=str)
+    person = dict(zip(index["image"], index["subject"], strict=True))
+    looks["cmu_faces"] = _without_parts(looks["cmu_faces"], person)
     write_looks(FACES, looks)
     write_json(METRICS / "find_faces.json", {name: _counts(looks[name]) for name in PICTURES})
 
