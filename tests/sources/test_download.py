@@ -2,7 +2,7 @@ import gzip
 import random
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -10,7 +10,9 @@ import pytest
 
 from happymaps.errors import InputError
 from happymaps.sources import download as module
-from happymaps.sources.download import download, in_mirror
+from happymaps.sources import facial_expressions, youtube_faces
+from happymaps.sources.download import Place, download, in_mirror
+from packing import contents
 
 BODY = random.Random(0).randbytes(300_000)
 HALF = len(BODY) // 2
@@ -203,3 +205,13 @@ def test_a_mirror_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HAPPYMAPS_MIRROR", str(tmp_path / "none"))
     with pytest.raises(InputError, match=r"HAPPYMAPS_MIRROR=.*none: no such folder"):
         in_mirror(["faces.zip"])
+
+
+@pytest.mark.usefixtures("no_mirror")
+@pytest.mark.parametrize("fetch", [facial_expressions.fetch, youtube_faces.fetch])
+def test_an_unreachable_network_is_an_error(
+    destination: Path, fetch: Callable[[None, str, dict[str, str], Path], Place]
+) -> None:
+    with pytest.raises(InputError, match="cannot be fetched"):
+        fetch(None, "http://127.0.0.1:1/faces.zip", {"images/Bo_10.jpg": "0" * 64}, destination)
+    assert contents(destination) == {}

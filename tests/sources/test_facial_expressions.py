@@ -48,12 +48,6 @@ def test_what_is_not_as_published_is_named(
         fetch(zipped(tmp_path / "faces.zip", files), UNREACHABLE, MANIFEST, destination)
 
 
-def test_an_unreachable_network_is_an_error(destination: Path) -> None:
-    with pytest.raises(InputError, match="cannot be fetched"):
-        fetch(None, UNREACHABLE, MANIFEST, destination)
-    assert contents(destination) == {}
-
-
 def test_the_committed_manifest() -> None:
     manifest = read_manifest(COMMITTED)
     assert list(manifest) == sorted(manifest)

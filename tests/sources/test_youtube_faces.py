@@ -127,12 +127,6 @@ def test_path_then_mirror_then_network(
         assert contents(tmp_path / place) == EXPECTED
 
 
-def test_an_unreachable_network_is_an_error(destination: Path) -> None:
-    with pytest.raises(InputError, match="cannot be fetched"):
-        fetch(None, UNREACHABLE, MANIFEST, destination)
-    assert contents(destination) == {}
-
-
 def test_the_committed_manifest() -> None:
     manifest = read_manifest(COMMITTED)
     assert list(manifest) == sorted(manifest)
