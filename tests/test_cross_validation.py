@@ -286,6 +286,7 @@ def test_figures_over_folds_and_people_by_hand() -> None:
             "pose": ["left", "left", "up", "right", "left", "straight"],
             "actual": ["left", "left", "up", "right", "left", "straight"],
             "predicted": ["left", "up", "straight", "right", "left", "right"],
+            "said_left": [True, False, False, False, True, False],
         }
     )
     found = Everybody(torch.zeros(6, 4), np.array([0, 0, 0, 0, 1, 1]), [])

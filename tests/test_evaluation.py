@@ -65,6 +65,24 @@ def test_four_poses_are_judged_as_four_and_as_left_or_not(spec: NetworkParams) -
     assert (found["false_positives"], found["false_negatives"]) == (1, 1)
 
 
+def test_of_four_poses_left_has_to_be_likelier_than_all_others_together(
+    spec: NetworkParams,
+) -> None:
+    spec = spec.model_copy(update={"target": "pose"})
+    logits = torch.tensor([[0.0, 0.5, 0.0, 0.0], [0.0, 1.5, 0.0, 0.0]])  # 0.35 and 0.60 of "left"
+    faces = faces_with(["up", "left"])
+    table = predictions(spec, logits, faces)
+    assert table["predicted"].tolist() == ["left", "left"]
+    assert table["said_left"].tolist() == [False, True]
+    found = scores(spec, logits, faces)
+    assert found["accuracy"] == 1 / 2
+    assert found["left_accuracy"] == 1
+    assert found["false_positives"] == 0
+    # Outputs of a linear head are no shares of a whole: there the largest decides.
+    linear = spec.model_copy(update={"head": "linear", "loss": "mean_squared_error"})
+    assert predictions(linear, logits, faces)["said_left"].tolist() == [True, True]
+
+
 def test_objects_are_judged_class_by_class(spec: NetworkParams) -> None:
     spec = spec.model_copy(update={"target": "object"})
     given = toy_objects(12)  # each of the ten once, and the first two again

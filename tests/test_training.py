@@ -108,7 +108,7 @@ def test_a_network_may_have_a_batch_size_of_its_own(spec: NetworkParams) -> None
 def test_mixed_precision_rounds_where_the_device_multiplies_bfloat16(
     spec: NetworkParams, supported: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "multiplies_bfloat16", lambda device: supported)
+    monkeypatch.setattr(training, "_multiplies_bfloat16", lambda device: supported)
     exact, history = train(spec)
     mixed, rounded = train(spec, precision="mixed")
     assert same_weights(exact, mixed) is not supported

@@ -65,10 +65,11 @@ class Everybody:
         Returns:
             Of the network's own classes (`accuracy`) and of left or not (`left_accuracy`).
         """
-        left, said_left = (table[column] == "left" for column in ("pose", "predicted"))
         return {
             "accuracy": self._spread(table["actual"] == table["predicted"], table["subject"]),
-            "left_accuracy": self._spread(left == said_left, table["subject"]),
+            "left_accuracy": self._spread(
+                (table["pose"] == "left") == table["said_left"], table["subject"]
+            ),
         }
 
     def _spread(self, right: "pd.Series[bool]", subjects: "pd.Series[str]") -> dict[str, float]:

@@ -28,7 +28,8 @@ def predictions(spec: NetworkParams, logits: Tensor, images: LabelledImages) -> 
     Returns:
         Columns `image,actual,predicted,confidence`: `actual` and `predicted` are class names,
         `confidence` as in `answers`. For faces `subject,pose` stand behind `image`, and at the end
-        `left_score`, the output of the decision layer's neuron for "left".
+        `left_score`, the output of the decision layer's neuron for "left", and `said_left`, the
+        answer to "left or not": of probabilities, whether left is likelier than all else together.
     """
     names = np.array(spec.classes)
     predicted, confidence = answers(spec, logits)
@@ -40,6 +41,8 @@ def predictions(spec: NetworkParams, logits: Tensor, images: LabelledImages) -> 
     if images.are_faces:
         outputs = apply_head(spec, logits)
         table["left_score"] = outputs[:, spec.classes.index("left")].double().numpy()
+        likelier = table["left_score"] > 0.5
+        table["said_left"] = likelier if spec.head == "softmax" else table["predicted"] == "left"
     return table
 
 
@@ -104,7 +107,7 @@ def scores(
     if not len(faces):
         return {"images": 0}
     labels = faces.labels(spec)
-    left, said_left = (table[column] == "left" for column in ("pose", "predicted"))
+    left, said_left = table["pose"] == "left", table["said_left"]
     tn, fp, fn, tp = confusion_matrix(left, said_left, labels=[False, True]).ravel().tolist()
     guesses = logits.argmax(dim=1)
     return {

@@ -59,8 +59,9 @@ class _FewChannels(torch.autograd.Function):
         count, channels, height, width = ctx.shape
         rows, columns = gradient.shape[2:]
         pixels = gradient.permute(0, 2, 3, 1).reshape(-1, len(weight))
-        shares = (weight.flatten(1).T @ pixels.T).view(*weight.shape[1:], count, rows, columns)
-        spread = gradient.new_zeros(channels, count, height, width)
+        flat = weight.flatten(1).T.to(gradient.dtype)
+        shares = (flat @ pixels.T).view(*weight.shape[1:], count, rows, columns)
+        spread = weight.new_zeros(channels, count, height, width)
         for row in range(weight.shape[2]):
             for column in range(weight.shape[3]):
                 part = spread[:, :, row : row + rows, column : column + columns]

@@ -23,6 +23,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 CropMethod = Literal["stretch", "square", "face"]
 View = Literal["plain", "face"]
+Precision = Literal["float32", "mixed"]
 SplitMethod = Literal["random", "by_photograph", "by_person"]
 VIEWS: tuple[View, ...] = ("plain", "face")
 
@@ -185,7 +186,7 @@ class TrainParams(_Section):
     """
 
     batch_size: Positive
-    precision: Literal["float32", "mixed"]
+    precision: Precision
 
 
 class AugmentParams(_Section):
@@ -243,13 +244,13 @@ class NetworkParams(_Section):
     (Sutskever et al. 2013), `adam` takes the mean square
     of the gradients into account as well (Kingma and Ba 2014; `momentum` is its first beta).
     `schedule` keeps the learning rate, or has it rise to `learning_rate` and fall again
-    (Smith 2018, the 1cycle policy). `balanced` shows every class equally often. With
-    `more_people` it learns from the YouTube faces too. Its weights begin as drawn by chance
-    (`initialization` `glorot`); or its first convolution sees the principal components of small
-    patches, which it does not unlearn, and the other ones begin by passing on what they are given
-    (`whitening`; Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU"). `batch_size` is
-    one of its own instead of `train.batch_size`. With `test_time_augmentation` it answers by the
-    mean of ten looks at an image, see `answering`.
+    (Smith 2018, the 1cycle policy). `balanced` shows every class equally often. With `more_people`
+    it learns from the YouTube faces and facial expressions too. Its weights begin as drawn by
+    chance (`initialization` `glorot`); or its first convolution sees the principal components of
+    small patches, which it does not unlearn, and the other ones begin by passing on what they are
+    given (`whitening`; Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU").
+    `batch_size` is one of its own instead of `train.batch_size`. With `test_time_augmentation` it
+    answers by the mean of ten looks at an image, see `answering`.
     """
 
     filters: Annotated[list[Positive | Block], Field(min_length=1)]
@@ -332,7 +333,7 @@ class HappymapsParams(_Section):
     taken after its head. `jitter`, `scale` and `rotation` are the largest random transformation
     of a step, in fractions of the image; `rotation` is how far an edge moves, as a fraction of its
     distance from the centre. `total_variation` and `norm` weigh the penalties against an ascent of
-    1 per pixel. `memory` is what a chunk of maps may take, in MiB.
+    1 per pixel. `memory` is what a chunk of maps may take, in MiB. `precision` is as of trainings.
     """
 
     parametrization: Literal["fourier", "pixel"]
@@ -350,6 +351,7 @@ class HappymapsParams(_Section):
     examples: Positive
     twins: Share
     memory: Positive
+    precision: Precision = "float32"
 
 
 Method = Literal[

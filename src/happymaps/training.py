@@ -26,7 +26,7 @@ from happymaps.files import replacing
 from happymaps.images import boxes
 from happymaps.images.boxes import Box
 from happymaps.networks import Network, add_batch_norm, apply_head, batch_norms, fold_batch_norm
-from happymaps.params import NetworkParams, TrainParams
+from happymaps.params import NetworkParams, Precision, TrainParams
 from happymaps.whitening import whiten
 
 Logger = Callable[["Epoch"], None]
@@ -175,7 +175,7 @@ def fit(
     batch_size = spec.batch_size or params.batch_size
     if spec.batch_norm and min(batch_size, len(train)) < 2:
         raise InputError("batch_norm needs at least two images in a batch: one has no variance")
-    mixed = _learns_in_bfloat16(params)
+    mixed = computes_in_bfloat16(params.precision, best_device())
     bar: tqdm[Any]
     total = spec.epochs * len(train)
     with tqdm(total=total, unit="image", desc="training", disable=not progress) as bar:
@@ -218,15 +218,16 @@ def fit(
     network.eval()
 
 
-def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether a device has units that multiply matrices of bfloat16: else it is a detour."""
+def computes_in_bfloat16(precision: Precision, device: torch.device) -> bool:
+    """Whether layers do, as is wanted where the device multiplies bfloat16: else it is a detour."""
+    return precision == "mixed" and _multiplies_bfloat16(device)
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
-
-
-def _learns_in_bfloat16(params: TrainParams) -> bool:
-    return params.precision == "mixed" and multiplies_bfloat16(best_device())
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("amx_bf16", False) or able.get("avx512_bf16", False))
 
 
 def _optimizer(network: Network) -> torch.optim.Optimizer:
@@ -359,9 +360,10 @@ def _fingerprint(
     digest = hashlib.sha256()
     digest.update(network.spec.model_dump_json().encode())
     digest.update(params.model_dump_json().encode())
+    device = best_device()
     machine = (
-        f"{torch.get_num_threads()} {torch.__version__} {best_device().type}"
-        f" {_learns_in_bfloat16(params)} {np.__version__} {cv2.__version__}"
+        f"{torch.get_num_threads()} {torch.__version__} {device.type}"
+        f" {computes_in_bfloat16(params.precision, device)} {np.__version__} {cv2.__version__}"
     )
     digest.update(f"{seed} {machine} {heads}".encode())
     modules = (networks, datasets, augmentation, boxes, whitening)

@@ -148,6 +148,21 @@ def test_a_frozen_first_layer_gives_the_librarys_gradient(
     torch.testing.assert_close(gradient, expected)
 
 
+def test_a_frozen_first_layer_gives_it_in_bfloat16_too() -> None:
+    generator = torch.Generator().manual_seed(0)
+    layer = Conv2D(1, 5, 3).requires_grad_(False)
+    images = torch.randn(2, 1, 9, 9, generator=generator, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = layer.before_relu(images)
+        plain = nn.functional.conv2d(images, layer.weight, layer.bias)
+    assert outputs.dtype == torch.bfloat16
+    shares = torch.randn(outputs.shape, generator=generator).bfloat16()
+    (gradient,) = torch.autograd.grad(outputs, images, shares)
+    (expected,) = torch.autograd.grad(plain, images, shares)
+    assert gradient.dtype == torch.float32
+    torch.testing.assert_close(gradient, expected, atol=0.05, rtol=0.02)
+
+
 def test_a_first_layer_in_training_gives_its_weights_their_gradient() -> None:
     layer = Conv2D(1, 2, 2)
     images = torch.arange(9.0).view(1, 1, 3, 3).requires_grad_()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from happymaps import training
 from happymaps.networks import Network, build_network
 from happymaps.params import HappymapsParams, NetworkParams, Params
 from happymaps.understanding.activation_maximization import HappyMaps, happy_maps
@@ -25,7 +26,7 @@ OFF = {"total_variation": 0.0, "norm": 0.0}
 
 @pytest.fixture
 def few(params: Params) -> HappymapsParams:
-    return params.happymaps.model_copy(update={"steps": 4})
+    return params.happymaps.model_copy(update={"steps": 4, "precision": "float32"})
 
 
 @pytest.fixture
@@ -123,6 +124,23 @@ def test_the_same_seed_gives_the_same_bytes_and_another_others(
             found.append(happy_maps(network, layer, ascent, seed=seed).images.numpy().tobytes())
         assert found[0] == found[1], layer
         assert found[0] != found[2], layer
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_mixed_precision_climbs_the_same_way_where_the_device_multiplies_bfloat16(
+    few: HappymapsParams, network: Network, supported: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "_multiplies_bfloat16", lambda device: supported)
+    mixed = few.model_copy(update={"precision": "mixed"})
+    for layer in neuron_layers(network):
+        exact = happy_maps(network, layer, few, seed=0)
+        rounded = happy_maps(network, layer, mixed, seed=0)
+        assert torch.equal(exact.images, rounded.images) is not supported
+        assert rounded.images.dtype == torch.float32
+        assert torch.equal(exact.reachable, rounded.reachable)
+        for one, other in zip(exact.images, rounded.images, strict=True):
+            alike = torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1]
+            assert alike > 0.95
 
 
 def test_dropout_plays_no_part_whatever_mode_the_network_is_in(

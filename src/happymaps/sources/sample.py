@@ -216,7 +216,7 @@ def photograph(
     seat = take_seat(person, rng)
     variants = list(_variants())
     damaged = int(rng.integers(len(variants))) if _is_harmed(user) else -1
-    names, rngs, looks = [], [], []
+    shots = []
     for pose, expression, eyes in variants:
         name = f"{user}_{pose}_{expression}_{eyes}"
         rng = rng_of(seed, name)
@@ -231,12 +231,12 @@ def photograph(
             "eyes": eyes,
             "scene": adjust(seat, yaw, rng),
         }
-        names.append(name)
-        rngs.append(rng)
-        looks.append(look)
+        shots.append((name, rng, look))
     rows = []
-    taken = zip(names, rngs, looks, render_all(looks), strict=True)
-    for number, (name, rng, look, (picture, mask)) in enumerate(taken):
+    pictures = render_all(look for _, _, look in shots)
+    for number, ((name, rng, look), (picture, mask)) in enumerate(
+        zip(shots, pictures, strict=True)
+    ):
         path = draft / "cmu_faces" / user / name
         _write_mask(draft / "truth/masks/cmu_faces" / user / f"{name}.png", mask)
         if number == damaged:

@@ -26,8 +26,8 @@ from happymaps.stages.layout import (
     MODELS,
     PLOTS,
     PROCESSED,
-    RECORDED_HEADS,
     TURNED,
+    heads_of,
 )
 from happymaps.stages.sets import Study, heads_in, parts
 from happymaps.training import best_device, configure_torch, logits_of
@@ -193,7 +193,7 @@ def _diagnose(
     # Two words, which no subject's name has.
     tables: dict[str, Any] = {"drawn heads": {f"{yaw:g}": share for yaw, share in curve.items()}}
     for subject in params.subjects:
-        person = _described(recordings, read_heads(RECORDED_HEADS, subject, view))
+        person = _described(recordings, read_heads(heads_of("recordings"), subject, view))
         turns = bool((person["pose"] == "left").any())
         rows = diagnose(
             network, parts["test"], test_heads, training, person, turn if turns else None

@@ -24,11 +24,11 @@ from happymaps.params import NetworkParams, Params
 from happymaps.stages.layout import (
     CHECKPOINTS,
     CROSS_VALIDATED,
-    HEADS,
     INTERIM,
     METRICS,
     PLOTS,
     PROCESSED,
+    heads_of,
 )
 from happymaps.stages.sets import more_people
 
@@ -42,7 +42,7 @@ def main() -> None:
     params = Params.load()
     steps = params.step_by_step()
     spec = steps[name] if name in steps else params.network(name)
-    views = load_with_heads(PROCESSED / "cmu_faces", HEADS, spec.views)
+    views = load_with_heads(PROCESSED / "cmu_faces", heads_of("cmu_faces"), spec.views)
     faces, _ = views[0]
     frames = load_faces(PROCESSED / "recordings", spec.crop)
     checkpoints = CHECKPOINTS / f"cross_validate_{name}"

@@ -50,19 +50,20 @@ def _look_at(name: str, image: str) -> Looked:
 
 
 def _without_parts(looks: Mapping[str, Looked], person: Mapping[str, str]) -> dict[str, Looked]:
+    """The same looks, without the faces that are much lower than their person's others."""
     heights = pd.Series(
         {
-            image: (look.face.bottom - look.face.top) / look.shape[0]
-            for image, look in looks.items()
-            if look.face is not None
+            image: (one.face.bottom - one.face.top) / one.shape[0]
+            for image, one in looks.items()
+            if one.face is not None
         },
         dtype=float,
     )
     usual = heights.groupby(heights.index.map(person)).transform("median")
     parts = set(heights.index[heights < _WHOLE * usual])
     return {
-        image: Looked(look.shape, face=None) if image in parts else look
-        for image, look in looks.items()
+        image: Looked(one.shape, face=None) if image in parts else one
+        for image, one in looks.items()
     }
 
 

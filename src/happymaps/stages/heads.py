@@ -10,16 +10,7 @@ from happymaps.images.faces import Looked, head_around, read_looks
 from happymaps.labelling import read_truth
 from happymaps.params import VIEWS, CropMethod, CropParams, Params, View
 from happymaps.photographs import finest_copies
-from happymaps.stages.layout import (
-    EXPRESSIONS_HEADS,
-    FACES,
-    HEADS,
-    INTERIM,
-    METRICS,
-    PROCESSED,
-    RECORDED_HEADS,
-    YOUTUBE_HEADS,
-)
+from happymaps.stages.layout import FACES, INTERIM, METRICS, PROCESSED, heads_of
 
 # Set, view and image, and where the head is in pixels of it.
 _Row = tuple[str, View, str, Box | None]
@@ -31,17 +22,17 @@ def main() -> None:
     crop, methods = params.crop, params.crop.methods
     frames = _some_frames(params)
     tables = {
-        HEADS: _rows("cmu_faces", _photographs(), methods["cmu_faces"], crop),
-        RECORDED_HEADS: [
+        "cmu_faces": _rows("cmu_faces", _photographs(), methods["cmu_faces"], crop),
+        "recordings": [
             row
             for subject in params.subjects
             for row in _rows(subject, frames[subject], methods["recordings"], crop)
         ],
     }
-    for name, path in (("youtube_faces", YOUTUBE_HEADS), ("facial_expressions", EXPRESSIONS_HEADS)):
-        tables[path] = _rows(name, read_looks(FACES, name), methods[name], crop)
-    for path, rows in tables.items():
-        write_boxes(path, ["set", "view", "image"], rows)
+    for name in ("youtube_faces", "facial_expressions"):
+        tables[name] = _rows(name, read_looks(FACES, name), methods[name], crop)
+    for name, rows in tables.items():
+        write_boxes(heads_of(name), ["set", "view", "image"], rows)
     write_json(METRICS / "heads.json", _counts([row for rows in tables.values() for row in rows]))
 
 

@@ -14,10 +14,6 @@ SPLIT = PROCESSED / "split.csv"
 MODELS = Path("data/models")
 CONTROLS = Path("data/controls")
 HAPPYMAPS = Path("data/happymaps")
-HEADS = PROCESSED / "cmu_faces" / "heads.csv"
-YOUTUBE_HEADS = PROCESSED / "youtube_faces" / "heads.csv"
-EXPRESSIONS_HEADS = PROCESSED / "facial_expressions" / "heads.csv"
-RECORDED_HEADS = PROCESSED / "recordings" / "heads.csv"
 CAST = PROCESSED / "cast"
 TURNED = PROCESSED / "turned"
 PREDICTIONS = Path("data/predictions")
@@ -25,3 +21,8 @@ CROSS_VALIDATED = Path("data/cross_validated")
 CHECKPOINTS = Path("data/checkpoints")
 METRICS = Path("metrics")
 PLOTS = Path("plots")
+
+
+def heads_of(name: str) -> Path:
+    """Where the heads are in the crops of a set."""
+    return PROCESSED / name / "heads.csv"

@@ -19,11 +19,9 @@ from happymaps.images.boxes import Box
 from happymaps.params import Cifar10Params, NetworkParams, Params
 from happymaps.stages.layout import (
     CIFAR10,
-    EXPRESSIONS_HEADS,
-    HEADS,
     PROCESSED,
     SPLIT,
-    YOUTUBE_HEADS,
+    heads_of,
 )
 
 Study = Params | Cifar10Params
@@ -50,7 +48,7 @@ def learned_from(
     """
     if isinstance(params, Cifar10Params):
         return of["train"], None
-    train = load_training(PROCESSED / "cmu_faces", SPLIT, HEADS, spec.views)
+    train = load_training(PROCESSED / "cmu_faces", SPLIT, heads_of("cmu_faces"), spec.views)
     return joined_with_heads([train, *more_people(spec)])
 
 
@@ -62,10 +60,11 @@ def more_people(spec: NetworkParams) -> list[WithHeads]:
     """
     if not spec.more_people:
         return []
-    expressions = PROCESSED / "facial_expressions"
+    views = {"youtube_faces": spec.views, "facial_expressions": spec.views[:1]}
     return [
-        *load_with_heads(PROCESSED / "youtube_faces", YOUTUBE_HEADS, spec.views),
-        *load_with_heads(expressions, EXPRESSIONS_HEADS, spec.views[:1]),
+        images_and_heads
+        for name, wanted in views.items()
+        for images_and_heads in load_with_heads(PROCESSED / name, heads_of(name), wanted)
     ]
 
 
@@ -73,7 +72,7 @@ def heads_in(params: Study, spec: NetworkParams) -> dict[str, Box | None]:
     """Of the images that heads were looked for in: of the faces, in a network's view."""
     if isinstance(params, Cifar10Params):
         return {}
-    return read_heads(HEADS, "cmu_faces", spec.crop)
+    return read_heads(heads_of("cmu_faces"), "cmu_faces", spec.crop)
 
 
 def tests(params: Study, spec: NetworkParams) -> dict[str, LabelledImages]:

@@ -84,7 +84,7 @@ def _examples(
     params: Params,
 ) -> Row:
     """A seeded choice among the images wrongly called "left" (or wrongly not)."""
-    wrong = (table["predicted"] == "left") == said_left
+    wrong = table["said_left"] == said_left
     wrong &= (table["pose"] == "left") != said_left
     rows = np.flatnonzero(wrong).tolist()
     chosen = some_of(rows, params.test.examples, params.seed, f"{set_name} {error}")

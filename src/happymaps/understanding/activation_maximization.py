@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from happymaps.networks import Conv2D, Network
 from happymaps.params import HappymapsParams
+from happymaps.training import computes_in_bfloat16
 from happymaps.understanding.layers import (
     decision_scores,
     layer_outputs,
@@ -116,10 +117,13 @@ def _ascend(
     point = start.expand(len(neurons), *start.shape).to(device).clone().requires_grad_()
     optimizer = torch.optim.Adam([point], lr=params.learning_rate)
     reachable = torch.zeros(len(neurons), dtype=torch.bool, device=device)
+    mixed = computes_in_bfloat16(params.precision, device)
     for _ in range(params.steps):
         images = render(point)
         seen = images.detach().requires_grad_()
-        happiness = _happiness(network, layer, neurons, _moved(seen, params, generator), params)
+        moved = _moved(seen, params, generator)
+        with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+            happiness = _happiness(network, layer, neurons, moved, params)
         (gradient,) = torch.autograd.grad(happiness.sum(), seen)
         strength = gradient.square().mean(dim=(1, 2, 3)).sqrt()
         reachable |= strength > 0
