@@ -1,5 +1,8 @@
 """Maps of the neurons of a layer: this project's beside torch-lucent's and tf-keras-vis'.
 
+This project computes as params say: in bfloat16 where the processor multiplies matrices of it. The
+others compute in float32, as their documentation shows.
+
 All climb the same trained network for the same number of steps on images of the same size, on the
 CPU with the same number of threads. They take turns, each in a process of its own, and the best of
 the rounds counts. Ours draws the whole layer; the others, being slower, some of its neurons.
@@ -21,8 +24,8 @@ What each reached is measured alike: its images, clipped to 0 to 1, through the 
 The activation is the median over the same neurons and all rounds.
 
 The floor: the forward pass to the one neuron and the backward pass to its image at the speed of
-the machine's matrix product, nothing else. The images' parametrisation, transformations and
-optimiser are free there, and so is moving memory.
+the machine's matrix product, in the precision in which this project computes, nothing else. The
+images' parametrisation, transformations and optimiser are free there, and so is moving memory.
 
 Last, once, all maps of all networks in params: minutes, and the most memory that the process held.
 """
@@ -55,7 +58,7 @@ from benchmarks.measuring import (
 )
 from happymaps.networks import Conv2D, Dense, Network, load_network
 from happymaps.params import Params
-from happymaps.training import configure_torch
+from happymaps.training import computes_in_bfloat16, configure_torch
 from happymaps.understanding.activation_maximization import happy_maps
 from happymaps.understanding.attributions import BeforeRelu
 from happymaps.understanding.layers import activations, layer_outputs, neuron_layers
@@ -107,6 +110,7 @@ def _result(answers: dict[str, list[dict[str, Any]]], params: Params) -> dict[st
         "floor_maps_per_second": round(gflops / gflop_per_map, 2),
         "share_of_floor": round(best["happymaps"] * gflop_per_map / gflops, 3),
         "matrix_product_gflops": round(gflops, 1),
+        "computed_in": ours[0]["computed_in"],
         "gflop_per_map": round(gflop_per_map, 3),
         "rounds": {name: [round(figure, 3) for figure in rounds[name]] for name in rounds},
         "maps_drawn": {name: answers[name][0]["maps"] for name in answers},
@@ -134,11 +138,14 @@ def _run_happymaps(params: Params) -> dict[str, Any]:
 
     images, seconds = _timed(draw, params)
     neurons = _compared(network)
+    halved = computes_in_bfloat16(params.happymaps.precision, images.device)
+    dtype = torch.bfloat16 if halved else torch.float32
     return {
         "maps_per_second": len(images) / seconds,
         "maps": len(images),
         "activations": _reached(network, images[neurons], neurons, params),
-        "matrix_product_gflops": _matrix_product_gflops(),
+        "computed_in": str(dtype).removeprefix("torch."),
+        "matrix_product_gflops": _matrix_product_gflops(dtype),
         "gflop_per_step": _flop_per_step(network) / 1e9,
         "versions": {"torch": torch.__version__},
     }
@@ -321,8 +328,8 @@ def _flop_per_step(network: Network) -> int:
     return 2 * flop
 
 
-def _matrix_product_gflops(size: int = 2048, repeats: int = 8) -> float:
-    matrix = torch.rand(size, size)
+def _matrix_product_gflops(dtype: torch.dtype, size: int = 2048, repeats: int = 8) -> float:
+    matrix = torch.rand(size, size).to(dtype)
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
