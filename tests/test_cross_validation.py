@@ -23,7 +23,7 @@ from happymaps.datasets import LabelledImages, WithHeads, joined
 from happymaps.errors import InputError
 from happymaps.images.boxes import Box
 from happymaps.networks import build_network
-from happymaps.params import CrossValidateParams, NetworkParams, Params, TrainParams
+from happymaps.params import POSES, CrossValidateParams, NetworkParams, Params, TrainParams
 from happymaps.splitting import folds_by_person
 from happymaps.stages.cross_validate import _of_recordings
 from happymaps.training import configure_torch, fit, logits_of
@@ -278,7 +278,7 @@ def test_everybody_is_answered_by_the_network_that_has_not_seen_them(
         assert torch.equal(found.also[number], others)
 
 
-def test_figures_over_folds_and_people_by_hand() -> None:
+def test_figures_over_folds_and_people_by_hand(spec: NetworkParams) -> None:
     # Fold 0: two people, of three and one images; fold 1: one person of two.
     table = pd.DataFrame(
         {
@@ -286,11 +286,12 @@ def test_figures_over_folds_and_people_by_hand() -> None:
             "pose": ["left", "left", "up", "right", "left", "straight"],
             "actual": ["left", "left", "up", "right", "left", "straight"],
             "predicted": ["left", "up", "straight", "right", "left", "right"],
-            "said_left": [True, False, False, False, True, False],
         }
     )
-    found = Everybody(torch.zeros(6, 4), np.array([0, 0, 0, 0, 1, 1]), [])
-    figures = found.figures(table)
+    logits = torch.zeros(6, 4)
+    logits[[0, 4], POSES.index("left")] = 4.0
+    found = Everybody(logits, np.array([0, 0, 0, 0, 1, 1]), [])
+    figures = found.figures(spec.model_copy(update={"target": "pose"}), table)
     assert figures["accuracy"] == pytest.approx({"mean": 0.5, "std": 0, "worst_person": 1 / 3})
     # What is taken for another pose but left is no error here: fold 0 has one, fold 1 none.
     assert figures["left_accuracy"] == pytest.approx(

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from happymaps.answering import answer
 from happymaps.datasets import WithHeads, joined_with_heads
 from happymaps.errors import InputError
+from happymaps.evaluation import says_left
 from happymaps.networks import build_network
 from happymaps.params import CrossValidateParams, NetworkParams, TrainParams
 from happymaps.splitting import folds_by_person
@@ -56,10 +57,11 @@ class Everybody:
     fold: NDArray[np.intp]
     also: list[Tensor]
 
-    def figures(self, table: pd.DataFrame) -> dict[str, dict[str, float]]:
+    def figures(self, spec: NetworkParams, table: pd.DataFrame) -> dict[str, dict[str, float]]:
         """Over the folds `mean` and `std` of the accuracy, and the person with whom it is worst.
 
         Args:
+            spec: the networks'.
             table: `evaluation.predictions` of `logits`.
 
         Returns:
@@ -68,7 +70,7 @@ class Everybody:
         return {
             "accuracy": self._spread(table["actual"] == table["predicted"], table["subject"]),
             "left_accuracy": self._spread(
-                (table["pose"] == "left") == table["said_left"], table["subject"]
+                (table["pose"] == "left") == says_left(spec, self.logits), table["subject"]
             ),
         }
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from torch import Tensor
 
 from happymaps.datasets import LabelledImages
@@ -28,8 +29,7 @@ def predictions(spec: NetworkParams, logits: Tensor, images: LabelledImages) -> 
     Returns:
         Columns `image,actual,predicted,confidence`: `actual` and `predicted` are class names,
         `confidence` as in `answers`. For faces `subject,pose` stand behind `image`, and at the end
-        `left_score`, the output of the decision layer's neuron for "left", and `said_left`, the
-        answer to "left or not": of probabilities, whether left is likelier than all else together.
+        `left_score`, the output of the decision layer's neuron for "left".
     """
     names = np.array(spec.classes)
     predicted, confidence = answers(spec, logits)
@@ -41,8 +41,6 @@ def predictions(spec: NetworkParams, logits: Tensor, images: LabelledImages) -> 
     if images.are_faces:
         outputs = apply_head(spec, logits)
         table["left_score"] = outputs[:, spec.classes.index("left")].double().numpy()
-        likelier = table["left_score"] > 0.5
-        table["said_left"] = likelier if spec.head == "softmax" else table["predicted"] == "left"
     return table
 
 
@@ -82,6 +80,18 @@ def answers(spec: NetworkParams, logits: Tensor) -> tuple[list[str], list[float]
     return names, best.values.double().clamp(0, 1).tolist()
 
 
+def says_left(spec: NetworkParams, logits: Tensor) -> NDArray[np.bool_]:
+    """The answers to "left or not" of (N, classes) outputs before the head: (N,).
+
+    Of probabilities, left has to have more than all else together: of four poses the likeliest may
+    still be unlikely. Outputs of a linear head are no shares of a whole; there the largest decides.
+    """
+    outputs, left = apply_head(spec, logits), spec.classes.index("left")
+    if spec.head == "softmax":
+        return (outputs[:, left] > 0.5).numpy()
+    return (outputs.argmax(dim=1) == left).numpy()
+
+
 def scores(
     spec: NetworkParams, logits: Tensor, faces: LabelledImages, table: pd.DataFrame
 ) -> dict[str, Any]:
@@ -107,7 +117,7 @@ def scores(
     if not len(faces):
         return {"images": 0}
     labels = faces.labels(spec)
-    left, said_left = table["pose"] == "left", table["said_left"]
+    left, said_left = table["pose"] == "left", says_left(spec, logits)
     tn, fp, fn, tp = confusion_matrix(left, said_left, labels=[False, True]).ravel().tolist()
     guesses = logits.argmax(dim=1)
     return {

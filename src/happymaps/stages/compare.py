@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from happymaps.datasets import LabelledImages, to_input
 from happymaps.errors import exit_on_error
+from happymaps.evaluation import says_left
 from happymaps.figures import Row, draw_heat_maps, draw_sheet, to_pixels
 from happymaps.files import write_json
 from happymaps.networks import Network, load_network, parameter_count
@@ -110,14 +111,13 @@ def _side(
     network: Network, kind: str, maps: dict[str, Tensor], sets: Mapping[str, LabelledImages]
 ) -> Side:
     network.to(best_device())
-    left = network.spec.classes.index("left")
     return Side(
         classes=network.spec.classes,
         decision_layer=network.decision_layer,
         maps={layer: maps[f"{kind}/{layer}"] for layer in neuron_layers(network)},
         grams=_grams(network, sets["cmu_test"]),
         said_left={
-            name: (logits_of(network, faces.images).argmax(dim=1) == left).numpy()
+            name: says_left(network.spec, logits_of(network, faces.images))
             for name, faces in sets.items()
         },
     )

@@ -61,7 +61,7 @@ def main() -> None:
     table = table.join(index[["expression", "eyes", "scale"]], on="image")
     table["right"] = table["actual"] == table["predicted"]
     figures: dict[str, Any] = {
-        **found.figures(table),
+        **found.figures(spec, table),
         "recordings": _of_recordings(spec, found.also, frames),
         "by": {look: _means(table, look) for look in _LOOKS},
         "errors": _errors(table),

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from happymaps.answering import answer
 from happymaps.datasets import LabelledImages, joined
 from happymaps.errors import exit_on_error
-from happymaps.evaluation import left_roc, predictions, scores, some_of
+from happymaps.evaluation import left_roc, predictions, says_left, scores, some_of
 from happymaps.figures import Row, draw_sheet
 from happymaps.files import write_csv, write_json
 from happymaps.networks import load_network
@@ -42,10 +43,11 @@ def main() -> None:
     is_cmu = table["set"] == "cmu_test"
     _write_plot_data(PLOTS / "test" / name, "cmu_test", table[is_cmu])
     _write_plot_data(PLOTS / "test" / name, "recordings", table[~is_cmu])
+    said_left = {name: says_left(network.spec, logits) for name, logits in answered.items()}
     for error, wrong_answer in (("false positives", True), ("false negatives", False)):
         rows = [
-            _examples(set_name, error, wrong_answer, sets[set_name], tables[set_name], params)
-            for set_name in sets
+            _examples(set_name, error, wrong_answer, said, sets[set_name], tables[set_name], params)
+            for set_name, said in said_left.items()
         ]
         path = PLOTS / "test" / name / f"{error.replace(' ', '_')}.png"
         title = f"{name}: {error} (above each image: its truth; the network's output for left)"
@@ -78,15 +80,15 @@ def _write_plot_data(folder: Path, group: str, table: pd.DataFrame) -> None:
 def _examples(
     set_name: str,
     error: str,
-    said_left: bool,
+    wrong_answer: bool,
+    said_left: NDArray[np.bool_],
     faces: LabelledImages,
     table: pd.DataFrame,
     params: Params,
 ) -> Row:
     """A seeded choice among the images wrongly called "left" (or wrongly not)."""
-    wrong = table["said_left"] == said_left
-    wrong &= (table["pose"] == "left") != said_left
-    rows = np.flatnonzero(wrong).tolist()
+    is_left = table["pose"] == "left"
+    rows = np.flatnonzero((said_left == wrong_answer) & (is_left != wrong_answer)).tolist()
     chosen = some_of(rows, params.test.examples, params.seed, f"{set_name} {error}")
     if len(rows) == 0:
         title = f"{set_name}: none among {len(table)} images"
