@@ -144,7 +144,8 @@ def test_twins_get_the_same_map(params: Params, spec: NetworkParams, parametriza
             # More is wanted than not, so that every ReLU lets something through.
             weight.copy_(torch.rand(weight.shape, generator=generator) - 0.4)
             weight[1] = weight[0]
-    change = {"parametrization": parametrization, "decision": "logit", "steps": 6}
+    exact = {"steps": 6, "precision": "float32"}
+    change = {"parametrization": parametrization, "decision": "logit", **exact}
     few = params.happymaps.model_copy(update=change)
     for layer in ("conv2d_1", "dense_1", "dense_2"):
         maps = happy_maps(network, layer, few, seed=0)
@@ -160,7 +161,7 @@ def test_a_unit_that_says_the_same_louder_gets_nearly_the_same_map(
     wants(network, "dense_1", 0, letter())
     wants(network, "dense_1", 1, 300 * letter())
     wants(network, "dense_1", 2, 1e-4 * letter())
-    few = params.happymaps.model_copy(update={"steps": 12})
+    few = params.happymaps.model_copy(update={"steps": 12, "precision": "float32"})
     maps = happy_maps(network, "dense_1", few, seed=0, neurons=[0, 1, 2])
     assert correlations(maps.images, maps.images).min() > 0.999
 
