@@ -244,6 +244,14 @@ def test_only_the_head_that_is_known_is_turned() -> None:
 # --- mirrored copies
 
 
+@pytest.mark.parametrize("head", [Box(-40, 5, -2, 60), Box(20, 12, 20, 52), Box(5, SIZE, 9, 90)])
+def test_a_head_that_is_not_in_the_image_is_none_and_keeps_its_pose(head: Box) -> None:
+    image = np.arange(SIZE * SIZE, dtype=np.uint8).reshape(SIZE, SIZE)
+    images, poses = copies_of(image, only(turn=40, nod=40, background=1), head=head, count=30)
+    assert set(poses) == {"straight"}
+    assert (images == image).all()
+
+
 def test_exactly_the_flipped_copies_have_left_and_right_swapped() -> None:
     images = np.stack([noise_image(number) for number in range(8)])
     poses = [POSES[number % 4] for number in range(8)]

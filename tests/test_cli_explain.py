@@ -160,6 +160,59 @@ def test_a_place_that_cannot_be_written_is_named_before_the_work(
     assert error.startswith(f"error: {picture}/why: cannot be written (")
 
 
+def test_a_folder_is_written_into_and_an_ending_is_no_part_of_the_name(explain: Explain) -> None:
+    picture = save("a.png", scene())
+    Path("album").mkdir()
+    assert explain(picture, output="album")[1] is None
+    assert {file.name for file in Path("album").iterdir()} == {
+        "explanation.png", "explanation.json"
+    }  # fmt: skip
+    assert explain(picture, output="b.png")[1] is None
+    assert Path("b.json").is_file()
+    assert not Path("b.png.png").exists()
+
+
+def test_a_name_that_is_empty_is_refused(
+    explain: Explain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for paths, output in ((("",), "why"), ((save("a.png", scene()),), "")):
+        assert explain(*paths, output=output)[1] == "2"
+        assert "an empty name" in capsys.readouterr().err
+
+
+def test_outside_of_a_project_it_is_said(explain: Explain) -> None:
+    picture = save("a.png", scene())
+    Path("params.yaml").unlink()
+    _, error = explain(picture)
+    assert error == "error: no params.yaml here; type this in the project's folder"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("command", ["predict", "explain"])
+def test_a_full_disk_is_one_line(project: Path, command: str) -> None:
+    picture = save("a.png", scene())
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "happymaps.cli", command, "--network", "tiny", picture],
+            stdout=full, stderr=subprocess.PIPE, text=True, cwd=project,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.strip() == "error: [Errno 28] No space left on device"
+
+
+def test_nobody_has_to_read_where_an_explanation_is(project: Path) -> None:
+    picture = save("a.png", scene())
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "happymaps.cli", "explain", "--network", "tiny", picture],
+        stdout=writer, stderr=subprocess.PIPE, text=True, cwd=project,
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Path("explanation.png").is_file()
+
+
 @pytest.mark.parametrize("given", ["why.png", "./why.png", "why.png@1s"])
 def test_a_picture_is_not_overwritten_by_its_explanation(explain: Explain, given: str) -> None:
     before = Path(save("why.png", scene())).read_bytes()

@@ -5,7 +5,11 @@ from happymaps.evaluation import some_of
 from happymaps.stages.explain import _choose, _kinds
 
 
-def table(**columns: list[str]) -> pd.DataFrame:
+def is_left(names: list[str]) -> list[bool]:
+    return [name == "left" for name in names]
+
+
+def table(**columns: list[str] | list[bool]) -> pd.DataFrame:
     count = len(columns["actual"])
     names = [f"{number}.png" for number in range(count)]
     return pd.DataFrame({"image": names, "confidence": np.linspace(0.5, 1, count), **columns})
@@ -14,7 +18,7 @@ def table(**columns: list[str]) -> pd.DataFrame:
 def test_every_answer_is_of_one_kind_and_a_wrong_pose_is_no_true_negative() -> None:
     pose = ["left", "left", "up", "up", "straight", "right"]
     said = ["left", "up", "left", "straight", "straight", "up"]
-    kinds = _kinds(table(actual=pose, predicted=said, pose=pose))
+    kinds = _kinds(table(actual=pose, predicted=said, pose=pose, said_left=is_left(said)))
     assert {kind: np.flatnonzero(chosen).tolist() for kind, chosen in kinds.items()} == {
         "true positive": [0],
         "true negative": [4],
@@ -24,10 +28,24 @@ def test_every_answer_is_of_one_kind_and_a_wrong_pose_is_no_true_negative() -> N
     }
 
 
+def test_left_or_not_is_what_the_test_counts_and_not_the_likeliest_pose() -> None:
+    pose, said = ["left", "up", "straight"], ["left", "left", "straight"]
+    doubtful = [False, False, False]
+    kinds = _kinds(table(actual=pose, predicted=said, pose=pose, said_left=doubtful))
+    assert {kind: np.flatnonzero(chosen).tolist() for kind, chosen in kinds.items()} == {
+        "true positive": [],
+        "true negative": [2],
+        "false positive": [],
+        "false negative": [0],
+        "wrong pose": [1],
+    }
+
+
 def test_a_network_of_two_answers_knows_no_wrong_pose() -> None:
     pose = ["left", "up", "straight"]
     actual = ["left", "not left", "not left"]
-    kinds = _kinds(table(actual=actual, predicted=["not left", "left", "not left"], pose=pose))
+    said = ["not left", "left", "not left"]
+    kinds = _kinds(table(actual=actual, predicted=said, pose=pose, said_left=is_left(said)))
     assert "wrong pose" not in kinds
     assert np.flatnonzero(kinds["true negative"]).tolist() == [2]
 
@@ -35,7 +53,8 @@ def test_a_network_of_two_answers_knows_no_wrong_pose() -> None:
 def test_of_wrong_poses_the_most_confident_is_shown_too() -> None:
     pose = ["straight"] * 8
     said = ["up"] * 6 + ["straight"] * 2
-    chosen = dict(_choose("me", table(actual=pose, predicted=said, pose=pose), 1, seed=0))
+    answers = table(actual=pose, predicted=said, pose=pose, said_left=is_left(said))
+    chosen = dict(_choose("me", answers, 1, seed=0))
     wrong = {title: row for title, row in chosen.items() if title.startswith("wrong pose")}
     assert len(wrong) == 2
     (surest,) = [row for title, row in wrong.items() if "most confident" in title]

@@ -173,6 +173,14 @@ def test_from_the_last_step_to_the_generalist_time_and_looks_are_missing(
     assert not {step.name for step in params.steps} & set(params.networks)
 
 
+@pytest.mark.parametrize("names", [["one", "one"], ["four_class"]])
+def test_a_step_has_a_name_of_its_own(names: list[str]) -> None:
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["steps"] = [{"name": name, "changes": {"epochs": 3}} for name in names]
+    with pytest.raises(ValidationError, match=f"steps: {names[-1]} is already"):
+        Params.model_validate(content)
+
+
 def with_steps(params: Params, *changes: dict[str, object]) -> Params:
     steps = [StepParams(name=f"step{n}", changes=each) for n, each in enumerate(changes)]
     return params.model_copy(update={"steps": steps})

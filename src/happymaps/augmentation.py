@@ -79,9 +79,12 @@ class Augmenter:
         self._images = np.ascontiguousarray(images.images.permute(0, 2, 3, 1).numpy())
         self._kinds = images.kinds().numpy()
         self._mirrored = MIRRORED_POSES if images.are_faces else np.arange(len(images.names))
-        self._heads = list(heads) if heads is not None else [None] * len(images)
         rng = np.random.default_rng(seed)
         shape = self._images.shape[1:]
+        known = heads if heads is not None else [None] * len(images)
+        self._heads = [
+            head if head is not None and _is_seen(head, shape) else None for head in known
+        ]
         self._backgrounds = (
             _backgrounds(self._images, self._heads, rng) if params.background else []
         )
@@ -130,6 +133,14 @@ class Augmenter:
             field = self._noise[rng.integers(_NOISES)]
             image = _to_bytes(image + field * (rng.uniform(0, params.noise) * 255))
         return image, kind
+
+
+def _is_seen(head: Box, shape: tuple[int, ...]) -> bool:
+    """Whether something of a head is in an image of `shape` (H, W, C)."""
+    height, width, _ = shape
+    across = min(head.right, width) - max(head.left, 0)
+    down = min(head.bottom, height) - max(head.top, 0)
+    return across > 0 and down > 0
 
 
 def _perhaps_turned(

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from happymaps.errors import InputError, exit_on_error
@@ -23,6 +24,9 @@ generalist, sees the largest face, or where none is found the centre square. `fr
 `time` (seconds) stay empty for pictures.
 `confidence` is the output of the winning neuron: a probability, but for a network with a linear
 head, whose output is cut off at 0 and 1. "left" is the left of the person in the picture.
+Of a folder, pictures and videos are known by their suffix, also those in folders below it, but not
+behind links to folders. Of videos and of animations (GIF, PNG, WebP) every frame is answered, of
+another file with several pictures (TIFF, AVIF) the first.
 Files that cannot be read are named and the others answered; the exit code is 1 then."""
 
 _EXPLAIN_HELP = """\
@@ -53,7 +57,13 @@ Type it in the project's folder."""
 def main() -> None:
     """Entry point of the command `happymaps`."""
     arguments = _parser().parse_args()
-    exit_on_error(lambda: arguments.run(arguments))
+    try:
+        exit_on_error(lambda: arguments.run(arguments))
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell says it
+    except OSError as error:  # a full disk, say
+        _drop_output()
+        sys.exit(f"error: {error}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=plain,
     )
     _add_network(predict)
-    predict.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    predict.add_argument("paths", nargs="+", type=_path, metavar="PATH")
     predict.set_defaults(run=_predict)
 
     explain = commands.add_parser(
@@ -83,12 +93,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_network(explain)
     explain.add_argument(
         "--output",
-        type=Path,
+        type=_output,
         default=Path("explanation"),
         metavar="OUTPUT",
-        help="where to write, without an ending (default: explanation)",
+        help="where to write: a folder, or a name without an ending (default: explanation)",
     )
-    explain.add_argument("paths", nargs="+", metavar="PATH")
+    explain.add_argument("paths", nargs="+", type=_named, metavar="PATH")
     explain.set_defaults(run=_explain)
 
     demo = commands.add_parser(
@@ -118,6 +128,39 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a network of data/models, such as experiment0, or a .safetensors file",
     )
+
+
+def _named(text: str) -> str:
+    # An unset variable of a script's; as a path it would be all that is below this folder.
+    if not text:
+        raise argparse.ArgumentTypeError("an empty name")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_named(text))
+
+
+def _output(text: str) -> Path:
+    path = _path(text)
+    if path.is_dir():
+        return path / "explanation"
+    return path.with_suffix("") if path.suffix in (".png", ".json") else path
+
+
+@contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """Print as far as the reader (`head`, say) wants to see."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()
+
+
+def _drop_output() -> None:
+    """Python would complain once more at its end of what cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -152,7 +195,7 @@ def _predict(arguments: argparse.Namespace) -> None:
     encoding = "utf-8" if sys.platform == "win32" else None
     sys.stdout.reconfigure(encoding=encoding, errors="surrogateescape")  # type: ignore[union-attr]
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    try:
+    with _reader_may_leave():
         writer.writerow(["path", "frame", "time", "prediction", "confidence"])
         # On a terminal only: a bar between the rows of a pipe's log helps nobody.
         answers = predict(saved, params.crop, pictures())
@@ -161,10 +204,6 @@ def _predict(arguments: argparse.Namespace) -> None:
             time = "" if answer.time is None else f"{answer.time}"
             row = (answer.path, answer.frame, time, answer.prediction, f"{answer.confidence:.4f}")
             writer.writerow(row)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader (`head`, say) has seen enough; Python would complain once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     _raise_all(failures)
 
 
@@ -225,7 +264,8 @@ def _explain(arguments: argparse.Namespace) -> None:
     if rows:
         draw_explanations(Path(f"{arguments.output}.png"), f"{saved.name}: why", rows, failed)
         write_json(Path(f"{arguments.output}.json"), figures)
-        print(f"{arguments.output}.png\n{arguments.output}.json")
+        with _reader_may_leave():
+            print(f"{arguments.output}.png\n{arguments.output}.json")
     _raise_all(failures)
 
 
@@ -236,6 +276,8 @@ def _raise_all(failures: list[InputError]) -> None:
 
 
 def _network_file(name: str) -> Path:
+    if not Path("params.yaml").is_file():
+        raise InputError("no params.yaml here; type this in the project's folder")
     if name.endswith(".safetensors"):
         return Path(name)
     file = _MODELS / f"{name}.safetensors"

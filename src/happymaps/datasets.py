@@ -190,32 +190,30 @@ def joined_with_heads(sets: Sequence[WithHeads]) -> WithHeads:
     return joined([images for images, _ in sets]), [box for _, heads in sets for box in heads]
 
 
-def load_with_heads(folder: Path, heads: Path, views: Sequence[View]) -> list[WithHeads]:
+def load_with_heads(folder: Path, views: Sequence[View]) -> list[WithHeads]:
     """A processed set in several views, each with the heads in its images.
 
     Args:
-        folder: of the set, as for `load_faces`, and named like it.
-        heads: table, as for `read_heads`.
+        folder: of the set, as for `load_faces`, and named like it; its `heads.csv` is as for
+            `read_heads`.
         views: how it is cropped.
     """
-    return [_with_heads(load_faces(folder, view), folder, heads, view) for view in views]
+    return [_with_heads(load_faces(folder, view), folder, view) for view in views]
 
 
-def _with_heads(faces: LabelledImages, folder: Path, heads: Path, view: View) -> WithHeads:
-    boxes = read_heads(heads, folder.name, view)
+def _with_heads(faces: LabelledImages, folder: Path, view: View) -> WithHeads:
+    boxes = read_heads(folder / "heads.csv", folder.name, view)
     return faces, [boxes[image] for image in faces.truth["image"]]
 
 
-def load_training(folder: Path, split: Path, heads: Path, views: Sequence[View]) -> WithHeads:
+def load_training(folder: Path, split: Path, views: Sequence[View]) -> WithHeads:
     """The training part in all views that a network learns from, with the heads in its images.
 
     The arguments are those of `load_parts` and `load_with_heads`.
     """
+    parts = [load_parts(folder, split, view)["train"] for view in views]
     return joined_with_heads(
-        [
-            _with_heads(load_parts(folder, split, view)["train"], folder, heads, view)
-            for view in views
-        ]
+        [_with_heads(part, folder, view) for part, view in zip(parts, views, strict=True)]
     )
 
 

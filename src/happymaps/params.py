@@ -546,6 +546,14 @@ class Params(StudyParams):
                 raise ValueError(f"networks.{name}: objects are of studies/cifar10, here are faces")
         return self
 
+    @model_validator(mode="after")
+    def _steps_have_names_of_their_own(self) -> Self:
+        names = [*self.networks, *(step.name for step in self.steps)]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"steps: {name} is already a name of a network or a step")
+        return self
+
     @property
     def subjects(self) -> list[str]:
         """The recorded people, in their order."""

@@ -104,12 +104,20 @@ def palette_picture() -> Image.Image:
         (encoded(palette_picture(), "GIF", transparency=0), [[WHITE, 100]]),
         (encoded(palette_picture(), "PNG"), [[0, 100]]),
         (encoded(Image.new("L", (1, 1), 7), "PNG", transparency=7), [[WHITE]]),
+        (encoded(Image.new("I;16", (1, 1), 7), "PNG", transparency=7), [[WHITE]]),
     ],
 )
 def test_white_paper_behind_what_is_transparent(
     tmp_path: Path, content: bytes, expected: list[list[int]]
 ) -> None:
     assert read(tmp_path, content).tolist() == expected
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_damaged_exif_does_not_cost_the_picture(tmp_path: Path, kind: str) -> None:
+    plain = Image.new("L", (8, 8), 90)
+    content = encoded(plain, kind, exif=b"Exif\0\0garbage, and no orientation")
+    assert np.abs(read(tmp_path, content).astype(int) - 90).max() <= 1
 
 
 @pytest.mark.parametrize(

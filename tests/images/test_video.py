@@ -1,9 +1,10 @@
+import os
 import subprocess
 import threading
 from collections.abc import Generator, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import imageio_ffmpeg
 import numpy as np
@@ -224,6 +225,39 @@ def test_a_coloured_log_is_read_all_the_same(
     video = ffmpeg(tmp_path / "a.mp4", *TEST_PATTERN)
     assert len(extract_frames(video, folder)) == 10
     assert len(list(stream_frames(video))) == 10
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.svg", "a.mp4"])
+def test_a_text_or_a_drawing_is_no_video(tmp_path: Path, name: str) -> None:
+    text = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"></svg>\n'
+    (tmp_path / name).write_text(text if name.endswith("svg") else "Dear diary,\n" * 50)
+    with pytest.raises(InputError, match="damaged, or no video"):
+        list(stream_frames(tmp_path / name))
+
+
+def test_a_name_that_ffmpeg_cannot_take_is_said(tmp_path: Path) -> None:
+    video = ffmpeg(tmp_path / "a.mp4", *TEST_PATTERN)
+    video = video.rename(tmp_path / os.fsdecode(b"caf\xe9.mp4"))
+    with pytest.raises(InputError, match="UTF-8"):
+        list(stream_frames(video))
+
+
+@pytest.mark.parametrize("rate", [None, 10.0])
+@pytest.mark.parametrize("suffix", ["png", "webp", "gif"])
+def test_white_paper_behind_what_is_transparent(
+    tmp_path: Path, suffix: str, rate: float | None
+) -> None:
+    still = np.zeros((8, 12, 4), np.uint8)
+    still[2:6, 4:8] = (90, 90, 90, 255)
+    first, second = (Image.fromarray(np.roll(still, by, axis=1)) for by in (0, 2))
+    path = tmp_path / f"a.{suffix}"
+    options: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
+    first.save(path, save_all=True, append_images=[second], duration=100, **options)
+    frames = [frame[..., 0] for _, frame in stream_frames(path, rate=rate)]
+    for frame, by in zip(frames, (0, 2), strict=True):
+        opaque = np.roll(still[..., 3] == 255, by, axis=1)
+        assert np.abs(frame[opaque].astype(int) - 90).max() <= 2
+        assert frame[~opaque].min() >= 253
 
 
 def test_missing_video(tmp_path: Path, folder: Path) -> None:

@@ -149,6 +149,15 @@ def test_every_claim_can_hold_and_fail(
     assert [claim.control for claim in claims].count(None) == 1
 
 
+def test_a_claim_knows_its_pair_in_whatever_order_the_networks_are() -> None:
+    there, back = (
+        published_claims({name: pair(0.9, 0.4)}, {}, {}, {})
+        for name in ("experiment0-no_dense", "no_dense-experiment0")
+    )
+    assert len(there) == 1
+    assert back == there
+
+
 def test_claims_on_networks_that_are_not_there_are_left_out() -> None:
     found = {"mine": metrics(0.5, 0), "no_dense": metrics(-0.95, 5)}
     claims = published_claims({}, found, dict.fromkeys(found, 5), dict.fromkeys(found, 0.1))

@@ -153,6 +153,19 @@ def test_random_networks_that_say_nothing_prove_nothing(network: Network) -> Non
     assert found["passes"] is True
 
 
+def test_a_trained_network_that_says_nothing_has_not_changed_its_mind(network: Network) -> None:
+    found = sanity(torch.zeros(3, SIZE, SIZE), lambda _: noise(3), network, seed=0)
+    assert found["silent"] == 1
+    assert found["passes"] is False
+    # Where it says something, that decides.
+    mixed = noise(3, seed=1)
+    mixed[0] = 2.0
+    found = sanity(mixed, lambda _: noise(3), network, seed=0)
+    assert found["silent"] == pytest.approx(1 / 3)
+    alone = rank_correlations(mixed, noise(3))[1:].abs().mean().item()
+    assert found["correlation"] == pytest.approx(alone)
+
+
 def test_the_gradient_passes(spec: NetworkParams) -> None:
     # Wide: with a few filters, the places that none of them answers to are alike.
     wide = spec.model_copy(update={"filters": [16, 16], "dense": [32]})

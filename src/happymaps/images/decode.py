@@ -1,5 +1,6 @@
 """Pictures of any kind -> arrays, grey or in colour."""
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,11 +64,12 @@ def to_colour(image: Image.Image) -> NDArray[np.uint8]:
 
 def _upright(image: Image.Image) -> Image.Image:
     """Turned as its EXIF says, of 8 bits a channel, on white paper where it is transparent."""
-    upright = ImageOps.exif_transpose(image)
+    upright = _turned(image)
     if upright.mode == "F":
         raise ValueError("a picture of floating-point numbers, which do not say what is white")
     if upright.mode.startswith("I"):
-        deep = np.asarray(upright, dtype=np.int64)
+        deep = np.array(upright, dtype=np.int64)
+        deep[deep == upright.info.get("transparency")] = 65535
         shades = np.clip((deep * 255 + 32767) // 65535, 0, 255).astype(np.uint8)
         return Image.fromarray(shades)
     if upright.has_transparency_data:
@@ -75,3 +77,10 @@ def _upright(image: Image.Image) -> Image.Image:
         paper = Image.new("RGBA", upright.size, "white")
         upright = Image.alpha_composite(paper, upright)
     return upright
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except (SyntaxError, struct.error):  # of damaged EXIF, which leaves the pixels as they are
+        return image

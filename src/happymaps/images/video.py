@@ -21,6 +21,11 @@ from numpy.typing import NDArray
 
 from happymaps.errors import InputError
 
+# What films and animations come in, and no texts or drawings, which ffmpeg would show as well.
+_FORMATS = (
+    "apng,asf,avi,dv,flv,gif,h264,hevc,ivf,m4v,matroska,webm,mjpeg,mov,mp4,m4a,3gp,3g2,mj2,mpeg,"
+    "mpegts,mpegvideo,mxf,nut,ogg,rm,webp_anim,webp_pipe,wtv,yuv4mpegpipe"
+)
 _FRAME_MARK = "pts_time:"
 # Only ffmpeg itself begins a line so: a file's name or title stands further right.
 _COMPLAINT = re.compile(r"(\[[^\]]+ @ [^\]]+\] )*\[(error|fatal)\]")
@@ -109,10 +114,30 @@ def stream_frames(
 def _frames_of(video: Path, rate: float | None) -> Any:
     if not video.is_file():
         raise InputError(f"{video}: no such video")
+    try:
+        str(video).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{video}: ffmpeg takes names in UTF-8 only; rename it") from error
     # A playlist could name addresses: ffmpeg may open local files and nothing else.
-    source = ffmpeg.input(f"file:{video}", protocol_whitelist="file")
-    frames = source.video if rate is None else source.video.filter("fps", fps=rate)
+    source = ffmpeg.input(f"file:{video}", protocol_whitelist="file", format_whitelist=_FORMATS)
+    frames = _on_white_paper(source.video) if _may_be_transparent(video) else source.video
+    if rate is not None:
+        frames = frames.filter("fps", fps=rate)
     return frames.filter("showinfo", checksum=0)
+
+
+def _may_be_transparent(video: Path) -> bool:
+    """Whether it is an animated PNG or WebP; ffmpeg itself fills what is transparent in a GIF."""
+    with video.open("rb") as file:
+        start = file.read(12)
+    return start.startswith(b"\x89PNG") or (start.startswith(b"RIFF") and start.endswith(b"WEBP"))
+
+
+def _on_white_paper(frames: Any) -> Any:
+    """As `decode.read_picture` shows what is transparent in a picture."""
+    copies = frames.filter("format", "rgba").split()
+    paper = copies[0].filter("drawbox", color="white", thickness="fill", replace=1)
+    return ffmpeg.overlay(paper, copies[1], format="auto")
 
 
 @dataclass

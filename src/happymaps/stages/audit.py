@@ -158,7 +158,7 @@ def _load_cast(params: Params, view: View) -> tuple[LabelledImages, Tensor]:
     cast = load_faces(CAST, view)
     some = cast.some(params.audit.images // 2, params.seed)
     masks = torch.from_numpy(np.load(CAST / f"{view}_masks.npy"))
-    return some, masks[torch.from_numpy(some.truth.index.to_numpy())]
+    return some, masks[torch.tensor(some.truth.index)]
 
 
 def _audit_position(

@@ -28,7 +28,6 @@ from happymaps.stages.layout import (
     METRICS,
     PLOTS,
     PROCESSED,
-    heads_of,
 )
 from happymaps.stages.sets import more_people
 
@@ -42,7 +41,7 @@ def main() -> None:
     params = Params.load()
     steps = params.step_by_step()
     spec = steps[name] if name in steps else params.network(name)
-    views = load_with_heads(PROCESSED / "cmu_faces", heads_of("cmu_faces"), spec.views)
+    views = load_with_heads(PROCESSED / "cmu_faces", spec.views)
     faces, _ = views[0]
     frames = load_faces(PROCESSED / "recordings", spec.crop)
     checkpoints = CHECKPOINTS / f"cross_validate_{name}"

@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from happymaps.errors import exit_on_error
-from happymaps.evaluation import predictions, some_of
+from happymaps.evaluation import predictions, says_left, some_of
 from happymaps.explanation import draw_explanations, explain, read_failures
 from happymaps.files import replacing_folder
 from happymaps.networks import load_network
@@ -31,7 +31,10 @@ def main() -> None:
     sets = tests(params, network.spec)
     with replacing_folder(PLOTS / "explain" / name) as folder:
         for set_name, faces in tqdm(sets.items(), unit="set", desc="explaining"):
-            table = predictions(network.spec, logits_of(network, faces.images), faces)
+            logits = logits_of(network, faces.images)
+            table = predictions(network.spec, logits, faces)
+            if faces.are_faces:
+                table["said_left"] = says_left(network.spec, logits)
             chosen = list(_choose(set_name, table, params.explain.examples, params.seed))
             rows = torch.tensor([row for _, row in chosen if row is not None], dtype=torch.int64)
             explained = iter(explain(network, faces.images[rows], params.attributions, params.seed))
@@ -65,7 +68,7 @@ def _kinds(table: pd.DataFrame) -> "dict[str, pd.Series[bool]]":
     if "pose" not in table:
         right = table["actual"] == table["predicted"]
         return {"right": right, "wrong": ~right}
-    left, said_left = (table[column] == "left" for column in ("pose", "predicted"))
+    left, said_left = table["pose"] == "left", table["said_left"]
     right = table["actual"] == table["predicted"]
     wrong_pose = ~left & ~said_left & ~right
     return {

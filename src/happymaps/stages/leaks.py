@@ -15,7 +15,7 @@ from happymaps.files import write_csv, write_json
 from happymaps.params import Params, SplitMethod
 from happymaps.photographs import photographs_of
 from happymaps.splitting import split
-from happymaps.stages.layout import CHECKPOINTS, INTERIM, METRICS, PLOTS, PROCESSED, heads_of
+from happymaps.stages.layout import CHECKPOINTS, INTERIM, METRICS, PLOTS, PROCESSED
 from happymaps.stages.sets import more_people
 
 PUBLISHED_ACCURACY = 0.9947  # of one run, on a random split
@@ -26,7 +26,7 @@ def main() -> None:
     name = sys.argv[1]
     params = Params.load()
     spec = params.network(name)
-    views = load_with_heads(PROCESSED / "cmu_faces", heads_of("cmu_faces"), spec.views)
+    views = load_with_heads(PROCESSED / "cmu_faces", spec.views)
     faces, _ = views[0]
     index = pd.read_csv(INTERIM / "cmu_faces" / "index.csv", dtype=str)
     photographs = photographs_of(index)

@@ -48,7 +48,7 @@ def learned_from(
     """
     if isinstance(params, Cifar10Params):
         return of["train"], None
-    train = load_training(PROCESSED / "cmu_faces", SPLIT, heads_of("cmu_faces"), spec.views)
+    train = load_training(PROCESSED / "cmu_faces", SPLIT, spec.views)
     return joined_with_heads([train, *more_people(spec)])
 
 
@@ -60,11 +60,9 @@ def more_people(spec: NetworkParams) -> list[WithHeads]:
     """
     if not spec.more_people:
         return []
-    views = {"youtube_faces": spec.views, "facial_expressions": spec.views[:1]}
     return [
-        images_and_heads
-        for name, wanted in views.items()
-        for images_and_heads in load_with_heads(PROCESSED / name, heads_of(name), wanted)
+        *load_with_heads(PROCESSED / "youtube_faces", spec.views),
+        *load_with_heads(PROCESSED / "facial_expressions", spec.views[:1]),
     ]
 
 

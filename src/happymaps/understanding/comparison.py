@@ -202,7 +202,7 @@ def _same_claims(
         ("no_dense", "no dense layer but the last learns the same"),
         ("linear_output", "a linear output learns the same"),
     ):
-        found = pairs.get(f"experiment0-{variation}")
+        found = pairs.get(f"experiment0-{variation}", pairs.get(f"{variation}-experiment0"))
         if found is not None:
             same = found["decision_maps"]
             control = max(same[kind] for kind in CONTROLS)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from happymaps.datasets import LabelledImages
-from happymaps.evaluation import predictions, scores
+from happymaps.evaluation import predictions, says_left, scores
 from happymaps.images.boxes import Box
 from happymaps.networks import Network
 from happymaps.training import logits_of
@@ -50,10 +50,11 @@ def describe(faces: LabelledImages, boxes: Sequence[Box | None]) -> pd.DataFrame
     height, width = faces.images.shape[2:]
     masks = box_masks(boxes, height, width)
     rows: list[dict[str, float]] = []
-    for image, mask, box in zip(faces.images[:, 0].double() / 255, masks, boxes, strict=True):
+    for pixels, mask, box in zip(faces.images[:, 0], masks, boxes, strict=True):
         if box is None:
             rows.append({})
             continue
+        image = pixels.double() / 255
         rows.append(
             {
                 "x": (box.left + box.right) / 2 / width,
@@ -239,9 +240,8 @@ def turn_curve(network: Network, images: Tensor, yaws: Tensor) -> dict[float, fl
     Returns:
         Angles, ascending, and shares.
     """
-    left = network.spec.classes.index("left")
-    says_left = (logits_of(network, images).argmax(dim=1) == left).double()
-    return {yaw: float(says_left[yaws == yaw].mean()) for yaw in sorted(set(yaws.tolist()))}
+    said_left = says_left(network.spec, logits_of(network, images))
+    return {yaw: float(said_left[yaws == yaw].mean()) for yaw in sorted(set(yaws.tolist()))}
 
 
 def turn_row(network: Network, curve: dict[float, float], full: float, turn: float) -> Row:

@@ -179,14 +179,14 @@ def mirror(network: Network, faces: LabelledImages) -> dict[str, int | float | N
     answers = logits_of(network, flipped.images).argmax(dim=1)
     poses = faces.truth["pose"].to_numpy()
     was_left, was_right = (known & torch.from_numpy(poses == pose) for pose in ("left", "right"))
-    says_left = answers == spec.classes.index("left")
+    are_left = answers == spec.classes.index("left")
     return {
         "images": int(known.sum()),
         "share": _share((answers == flipped.labels(spec))[known]),
         "left": int(was_left.sum()),
         "right": int(was_right.sum()),
-        "right_found": _share(says_left[was_right]),
-        "left_kept": _share(says_left[was_left]),
+        "right_found": _share(are_left[was_right]),
+        "left_kept": _share(are_left[was_left]),
     }
 
 

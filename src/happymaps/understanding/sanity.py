@@ -119,9 +119,9 @@ def sanity(
     """How much of a method's maps is left when the network has forgotten what it learned.
 
     A method passes when the mean correlation is below `LIMIT` once all layers are random. An edge
-    detector keeps 1.0, and so does noise that no network had a part in: both fail. Where the random
-    network's map is the same everywhere, it has said nothing, which is no proof: such images are
-    left out, and with none left the method does not pass.
+    detector keeps 1.0, and so does noise that no network had a part in: both fail. A map that is
+    the same everywhere, the trained network's or the random one's, says nothing, which is no proof:
+    such images are left out, and with none left the method does not pass.
 
     Args:
         trained: (N, H, W), the trained network's maps of some images, on the CPU.
@@ -144,7 +144,7 @@ def sanity(
 
 
 def _likeness(one: Tensor, other: Tensor) -> dict[str, float]:
-    silent = _constant(other)
+    silent = _constant(one) | _constant(other)
     if silent.all():
         return {"silent": 1.0, "correlation": 0.0, "ssim": 0.0}
     one, other = one[~silent], other[~silent]
