@@ -251,7 +251,8 @@ def test_white_paper_behind_what_is_transparent(
     still[2:6, 4:8] = (90, 90, 90, 255)
     first, second = (Image.fromarray(np.roll(still, by, axis=1)) for by in (0, 2))
     path = tmp_path / f"a.{suffix}"
-    options: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
+    of_its_own: dict[str, dict[str, Any]] = {"webp": {"lossless": True}, "gif": {"disposal": 2}}
+    options = of_its_own.get(suffix, {})
     first.save(path, save_all=True, append_images=[second], duration=100, **options)
     frames = [frame[..., 0] for _, frame in stream_frames(path, rate=rate)]
     for frame, by in zip(frames, (0, 2), strict=True):
