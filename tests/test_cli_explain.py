@@ -213,6 +213,26 @@ def test_nobody_has_to_read_where_an_explanation_is(project: Path) -> None:
     assert Path("explanation.png").is_file()
 
 
+def test_without_a_standard_output_an_explanation_is_written_all_the_same(project: Path) -> None:
+    picture = save("a.png", scene())
+    command = f"{sys.executable} -m happymaps.cli explain --network tiny {picture} >&-"
+    done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, cwd=project)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Path("explanation.png").is_file()
+
+
+def test_a_name_that_is_too_long_is_one_line(project: Path) -> None:
+    command = ["explain", "--network", "tiny", "--output", "x" * 300, save("a.png", scene())]
+    done = subprocess.run(
+        [sys.executable, "-m", "happymaps.cli", *command],
+        capture_output=True, text=True, cwd=project,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "File name too long" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("given", ["why.png", "./why.png", "why.png@1s"])
 def test_a_picture_is_not_overwritten_by_its_explanation(explain: Explain, given: str) -> None:
     before = Path(save("why.png", scene())).read_bytes()

@@ -143,7 +143,7 @@ def _path(text: str) -> Path:
 
 def _output(text: str) -> Path:
     path = _path(text)
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112, for `Path.is_dir` raises where one may not look
         return path / "explanation"
     return path.with_suffix("") if path.suffix in (".png", ".json") else path
 
@@ -153,14 +153,14 @@ def _reader_may_leave() -> Iterator[None]:
     """Print as far as the reader (`head`, say) wants to see."""
     try:
         yield
-        sys.stdout.flush()
     except BrokenPipeError:
         _drop_output()
 
 
 def _drop_output() -> None:
     """Python would complain once more at its end of what cannot be written."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -204,6 +204,7 @@ def _predict(arguments: argparse.Namespace) -> None:
             time = "" if answer.time is None else f"{answer.time}"
             row = (answer.path, answer.frame, time, answer.prediction, f"{answer.confidence:.4f}")
             writer.writerow(row)
+        sys.stdout.flush()
     _raise_all(failures)
 
 
@@ -265,7 +266,7 @@ def _explain(arguments: argparse.Namespace) -> None:
         draw_explanations(Path(f"{arguments.output}.png"), f"{saved.name}: why", rows, failed)
         write_json(Path(f"{arguments.output}.json"), figures)
         with _reader_may_leave():
-            print(f"{arguments.output}.png\n{arguments.output}.json")
+            print(f"{arguments.output}.png\n{arguments.output}.json", flush=True)
     _raise_all(failures)
 
 

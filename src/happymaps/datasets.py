@@ -211,9 +211,8 @@ def load_training(folder: Path, split: Path, views: Sequence[View]) -> WithHeads
 
     The arguments are those of `load_parts` and `load_with_heads`.
     """
-    parts = [load_parts(folder, split, view)["train"] for view in views]
     return joined_with_heads(
-        [_with_heads(part, folder, view) for part, view in zip(parts, views, strict=True)]
+        [_with_heads(load_parts(folder, split, view)["train"], folder, view) for view in views]
     )
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from happymaps.answering import answer
@@ -43,11 +42,13 @@ def main() -> None:
     is_cmu = table["set"] == "cmu_test"
     _write_plot_data(PLOTS / "test" / name, "cmu_test", table[is_cmu])
     _write_plot_data(PLOTS / "test" / name, "recordings", table[~is_cmu])
-    said_left = {name: says_left(network.spec, logits) for name, logits in answered.items()}
+    # For the sheets alone: whoever reads the predictions has the outputs.
+    for set_name, logits in answered.items():
+        tables[set_name]["said_left"] = says_left(network.spec, logits)
     for error, wrong_answer in (("false positives", True), ("false negatives", False)):
         rows = [
-            _examples(set_name, error, wrong_answer, said, sets[set_name], tables[set_name], params)
-            for set_name, said in said_left.items()
+            _examples(set_name, error, wrong_answer, sets[set_name], tables[set_name], params)
+            for set_name in sets
         ]
         path = PLOTS / "test" / name / f"{error.replace(' ', '_')}.png"
         title = f"{name}: {error} (above each image: its truth; the network's output for left)"
@@ -81,14 +82,13 @@ def _examples(
     set_name: str,
     error: str,
     wrong_answer: bool,
-    said_left: NDArray[np.bool_],
     faces: LabelledImages,
     table: pd.DataFrame,
     params: Params,
 ) -> Row:
     """A seeded choice among the images wrongly called "left" (or wrongly not)."""
     is_left = table["pose"] == "left"
-    rows = np.flatnonzero((said_left == wrong_answer) & (is_left != wrong_answer)).tolist()
+    rows = np.flatnonzero((table["said_left"] == wrong_answer) & (is_left != wrong_answer)).tolist()
     chosen = some_of(rows, params.test.examples, params.seed, f"{set_name} {error}")
     if len(rows) == 0:
         title = f"{set_name}: none among {len(table)} images"
