@@ -25,20 +25,20 @@ demo: install ## the whole pipeline on a drawn cast, in the folder demo/
 reproduce: install ## the real thing: dvc repro on CMU Faces and the recordings
 	dvc repro
 
-people: install ## every network on people it has never seen, and what leaks
+people: install ## cross-validation: every network on people it has never seen, and what leaks
 	dvc repro studies/people/dvc.yaml
 
-cifar10: install ## the study of ten kinds of objects, in colour
+cifar10: install ## train, test and analyse three networks on CIFAR-10
 	dvc repro studies/cifar10/dvc.yaml
 
 test: install ## the whole test suite
 	python -m pytest
 
-lint: install ## style
+lint: install ## check style (ruff)
 	ruff check .
 	ruff format --check .
 
-types: install ## types
+types: install ## check types (mypy)
 	mypy
 
 benchmark: install ## speed beside other libraries (installs the extra `bench`)

@@ -14,6 +14,7 @@ from tables import CIFAR10, OBJECTS, PARAMS, PROJECT, SHOWN
 from happymaps.demo import draw_cast_sheet
 from happymaps.figures import Curve, Row, draw_curves, draw_sheet, to_pixels
 from happymaps.sources.sample import draw_cast
+from happymaps.stages.happymaps import caption
 
 DOCS = Path(__file__).parent
 PEOPLE = 5
@@ -24,17 +25,32 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cast = draw_cast(Path(folder) / "cast", people=PEOPLE)
         draw_cast_sheet(cast.destination / "cmu_faces", DOCS / "cast.png")
-    panels = {name: _curves(name) for name in PARAMS["networks"]}
+    panels = {name: _curves(name) for name in PUBLISHED}
     draw_curves(DOCS / "curves.png", panels, x="epoch", y="accuracy")
     draw_curves(DOCS / "steps.png", {"left or not": _steps()}, x="", y="accuracy")
     panels = {name: _curves(name, CIFAR10, "validation") for name in OBJECTS["networks"]}
     draw_curves(DOCS / "cifar10_curves.png", panels, x="epoch", y="accuracy")
+    _draw_dense(DOCS / "dense_1.png")
     _draw_layers(DOCS / "cifar10_layers.png")
     for source, picture in COPIES.items():
         shutil.copyfile(PROJECT / source, DOCS / picture)
     with Image.open(PROJECT / "plots/audit/experiment0/cast.png") as sheet:
         # The noise on it packs badly: without the transparency that nothing has, and packed tight.
         sheet.convert("RGB").save(DOCS / "explanations.png", optimize=True)
+
+
+def _draw_dense(path: Path) -> None:
+    """All maps of a dense layer, with what the pipeline's own sheet says of them."""
+    maps = load_file(PROJECT / "data/happymaps/experiment0.safetensors")["trained/dense_1"]
+    table = pd.read_csv(PROJECT / "data/happymaps/experiment0.csv", keep_default_na=False)
+    neurons = table[table["layer"] == "dense_1"].to_dict("records")
+    captions = [caption(one) for one in neurons]  # type: ignore[arg-type]
+    pixels = to_pixels(maps.float().numpy())
+    rows = [
+        Row("", pixels[start : start + BESIDE], captions[start : start + BESIDE])
+        for start in range(0, len(pixels), BESIDE)
+    ]
+    draw_sheet(path, "dense_1 of experiment0: what makes each neuron happiest", rows, BESIDE)
 
 
 def _draw_layers(path: Path) -> None:
@@ -75,19 +91,21 @@ def _steps() -> list[Curve]:
     # Short enough to stand beside each other.
     shown = [name.replace("normalization", "norm").replace("_", "\n") for name in names]
     return [
-        Curve("CMU, people of other folds", shown, folds),
-        Curve("the one of them with whom it is worst", shown, worst),
-        Curve("recordings, left turns and others alike", shown, recordings),
+        Curve("CMU, mean over the folds", shown, folds),
+        Curve("CMU, worst person", shown, worst),
+        Curve("recordings, balanced", shown, recordings),
     ]
 
 
 MAPS = 10  # of a layer
+BESIDE = 8  # of the neurons of a dense layer: more could not be read on a page
+
+PUBLISHED = [name for name in PARAMS["networks"] if name != "generalist"]
 
 # What the pipeline draws and holds no photograph.
 COPIES = {
     "plots/compare/decision_layer.png": "decision_layer.png",
     "plots/compare/decision_maps.png": "decision_maps.png",
-    "plots/happymaps/experiment0/dense_1.png": "dense_1.png",
     f"studies/cifar10/plots/complexity/{SHOWN}.png": "cifar10_complexity.png",
 }
 

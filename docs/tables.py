@@ -138,7 +138,7 @@ def _decision_maps() -> Iterator[Row]:
         found = _read("happymaps", name)["decision"]
         keys = ("complementarity", "seed_stability")
         pairs = [found[prefix + key] for key in keys for prefix in ("", "untrained_")]
-        yield (_code(name), *(_round(value) for value in (*pairs, readability[name])))
+        yield (_code(name), *(_round(value) for value in (*pairs, *readability[name].values())))
 
 
 def _claims() -> Iterator[Row]:
@@ -263,9 +263,8 @@ TABLES: dict[str, Callable[[], Iterator[Row]]] = {
     "| | published | here |": _published,
     "| network | inner neurons | dead | twins | static | taken out | accuracy on `cmu_test` before"
     " | after | at random instead | map / best image, layer by layer |": _advice,
-    "| network | complement | untrained | stable over seeds | untrained | readability |": (
-        _decision_maps
-    ),
+    "| network | complement | untrained | stable over seeds | untrained | readability | untrained"
+    " | shuffled labels |": _decision_maps,
     "| claim | figure | control | holds |": _claims,
     "| method | deletion | insertion | faithful | random weights | sane | on heads | pointing"
     " | on drawn heads |": _methods,

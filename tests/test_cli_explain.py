@@ -394,3 +394,36 @@ def test_a_photo_of_twenty_megapixels_is_answered_as_its_thumbnail(explain: Expl
     assert photo == pytest.approx(thumbnail, abs=0.02)
     assert found[0]["prediction"] == found[1]["prediction"]
     assert abs(other - thumbnail) > 0.05
+
+
+def test_where_no_face_is_found_a_note_says_so(
+    explain: Explain,
+    params: Params,
+    spec: NetworkParams,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Beside the answer, and of a network that looks for none not at all."""
+    crop = params.crop.model_copy(update={"size": SIZE}).of_training()
+    network = build_network(spec.model_copy(update={"crop": "face"}), SIZE, seed=3)
+    save_network(SavedNetwork("faces", network, crop), Path("data/models/faces.safetensors"))
+    wall = save("wall.png", np.full((40, 30), 90, np.uint8))
+    note = f"note: no face was found in 1 of the images (first: {wall});"
+    _, error = explain(wall, network="faces")
+    assert error is None
+    assert note in capsys.readouterr().err
+    explain(wall)
+    assert "note" not in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["happymaps", "predict", "--network", "faces", wall])
+    main()
+    out, err = capsys.readouterr()
+    assert note in err
+    assert out.splitlines()[1].startswith(f"{wall},,,")
+
+
+def test_of_damaged_notes_in_a_file_nothing_is_said(project: Path) -> None:
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x05\0" + bytes(12)  # five notes announced, and one there
+    Image.fromarray(scene()).save("a.jpg", exif=exif)
+    command = [sys.executable, "-m", "happymaps.cli", "predict", "--network", "tiny", "a.jpg"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=project)
+    assert done.stderr == ""

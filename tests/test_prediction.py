@@ -165,14 +165,15 @@ def test_a_picture_becomes_what_the_network_was_trained_on(
     trained = params.crop.model_copy(update={"size": 32, "resample": "area"})
     saved = SavedNetwork("tiny", build_network(spec, 32, seed=0), trained.of_training())
     assert (params.crop.size, params.crop.resample) == (128, "lanczos")
-    square = preprocess(Picture(Path("me.png"), None, None, wide), saved, params.crop)
+    square, without_face = preprocess(Picture(Path("me.png"), None, None, wide), saved, params.crop)
     assert np.array_equal(square, np.full((1, 32, 32), 200))
+    assert not without_face  # nobody looked for one
     cmu = Path("an2i_left_angry_open.pgm")
-    stretched = preprocess(Picture(cmu, None, None, wide), saved, params.crop)
+    stretched, _ = preprocess(Picture(cmu, None, None, wide), saved, params.crop)
     assert np.array_equal(stretched[0], crop(wide, "stretch", trained))
     assert stretched[0, :, :8].max() == 0
     stretch = params.crop.model_copy(update={"recordings": "stretch"})
-    same = preprocess(Picture(Path("me.mp4"), 3, 0.1, wide), saved, stretch)
+    same, _ = preprocess(Picture(Path("me.mp4"), 3, 0.1, wide), saved, stretch)
     assert np.array_equal(same, stretched)
 
 
@@ -188,8 +189,25 @@ def test_a_network_of_faces_sees_the_face_with_the_margin_of_its_training(
     grey, _ = render(Person(), yaw=0, pitch=0, scene=scene)
     expected = crop(grey, "face", trained)
     assert not np.array_equal(expected, crop(grey, "square", trained))
-    found = preprocess(Picture(Path(name), None, None, grey), saved, params.crop)
+    found, without_face = preprocess(Picture(Path(name), None, None, grey), saved, params.crop)
     assert np.array_equal(found[0], expected)
+    assert not without_face
+
+
+def test_where_no_face_is_found_it_is_said_of_that_picture_alone(
+    params: Params, spec: NetworkParams, wide: NDArray[np.uint8]
+) -> None:
+    trained = params.crop.model_copy(update={"size": 32})
+    network = build_network(spec.model_copy(update={"crop": "face"}), 32, seed=0)
+    saved = SavedNetwork("tiny", network, trained.of_training())
+    nobody = Picture(Path("wall.png"), None, None, wide)
+    pixels, without_face = preprocess(nobody, saved, params.crop)
+    assert without_face
+    assert np.array_equal(pixels[0], crop(wide, "square", trained))
+    grey, _ = render(Person(), yaw=0, pitch=0, scene=Scene(320, 240, 53, (0.7, 0.45)))
+    somebody = Picture(Path("me.png"), None, None, grey)
+    found = predict(saved, params.crop, iter([somebody, nobody, somebody]))
+    assert [answer.without_face for answer in found] == [False, True, False]
 
 
 def test_a_network_of_objects_sees_the_centre_square_in_colour(
@@ -203,7 +221,7 @@ def test_a_network_of_objects_sees_the_centre_square_in_colour(
     scene[:, 48:96] = 250, 120, 10
     # Of the other study's params it needs nothing.
     for given in (crop_params, params.crop):
-        seen = preprocess(Picture(Path("a.png"), None, None, scene), saved, given)
+        seen, _ = preprocess(Picture(Path("a.png"), None, None, scene), saved, given)
         assert np.array_equal(seen, np.broadcast_to([[[250]], [[120]], [[10]]], (3, 24, 24)))
     (answer,) = predict(saved, crop_params, iter([Picture(Path("a.png"), None, None, scene)]))
     assert answer.prediction in OBJECTS

@@ -69,6 +69,23 @@ def test_images_of_a_batch_do_not_touch_each_other() -> None:
         torch.testing.assert_close(Standardization()(image.unsqueeze(0))[0], standardized)
 
 
+@pytest.mark.parametrize("size", [31, 47, 100, 128, 130])
+@pytest.mark.parametrize("axis", [2, 3])
+def test_what_is_around_a_place_is_around_it_whatever_the_size(size: int, axis: int) -> None:
+    """Of a ramp the mean around a place is the place's own, and a third of it is around it."""
+    ramp = torch.linspace(0, 1, size).view(-1, 1).expand(1, 1, size, size)
+    images = ramp if axis == 2 else ramp.mT
+    inside = slice(size // 4, -size // 4)
+    found = LocalStandardization()(images)[..., inside, inside]
+    assert found.shape[2:] == images[..., inside, inside].shape[2:]
+    assert found.abs().max() < 0.1
+    # A spike is seen from as far as the mean reaches.
+    spike = torch.zeros(1, 1, size, size)
+    spike[..., size // 2, size // 2] = 1
+    seen = (LocalStandardization()(spike)[0, 0] < 0).any(dim=0).sum().item()
+    assert 0.25 < seen / size < 0.5
+
+
 @pytest.mark.parametrize("shade", [0, 0.5, 1])
 def test_a_flat_image_becomes_0_with_finite_gradients(shade: float) -> None:
     images = torch.full((2, 1, 32, 32), float(shade), requires_grad=True)

@@ -5,6 +5,7 @@ import csv
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +21,8 @@ Type it in the project's folder, or for the networks of CIFAR-10 in studies/cifa
 the centre square of a picture. Every file goes through the pipeline's own preprocessing: a file
 named by the grammar of the CMU Face Images is cropped as those were for the network's training,
 everything else as `crop.recordings` in params.yaml says. A network of `crop: face`, such as
-generalist, sees the largest face, or where none is found the centre square. `frame` (from 0) and
-`time` (seconds) stay empty for pictures.
+generalist, sees the largest face; where none is found it sees the centre square, and a note on
+standard error says so. `frame` (from 0) and `time` (seconds) stay empty for pictures.
 `confidence` is the output of the winning neuron: a probability, but for a network with a linear
 head, whose output is cut off at 0 and 1. "left" is the left of the person in the picture.
 Of a folder, pictures and videos are known by their suffix, also those in folders below it, but not
@@ -37,11 +38,11 @@ Type it in the project's folder, or for the networks of CIFAR-10 in studies/cifa
 picture, or a moment of a video as in talk.mp4@12.5s, but no folder; each goes through the
 pipeline's own preprocessing, as with `happymaps predict`. The answer that is explained is that to
 one look at it; a network with `test_time_augmentation`, such as generalist, predicts by the mean of
-ten, and may there have another. Red speaks for the answer and blue
-against it; each map has its own scale. Methods are those of `attributions` in params.yaml, and two
-controls that know nothing of the answer: `random`, and `edges`, which any picture has. What failed
-the network's audit (metrics/audit) is marked with an X: do not trust it. Of a network that was not
-audited, or a file from elsewhere, nothing is marked.
+ten, which may differ. Red speaks for the answer and blue against it; each map has its own scale.
+Methods are those of `attributions` in params.yaml, and two controls that know nothing of the
+answer: `random`, and `edges`, which any picture has. What failed the network's audit
+(metrics/audit) is marked with an X: do not trust it. Of a network that was not audited, or a file
+from elsewhere, nothing is marked.
 
 OUTPUT.png has the sheet. OUTPUT.json has, per picture, `path`, `frame`, `time`, `prediction`,
 `confidence`, and `methods`: what each failed (`failed`), where the image is most important to the
@@ -50,13 +51,15 @@ answer (`peak`: row and column in the image that the network saw), and an 8x8 `g
 _DEMO_HELP = """\
 Draw a cast of people who do not exist, and run the whole pipeline on them in a folder of its own:
 sources, frames, crops, truth, split; networks trained, tested, mapped, audited and explained. It is
-for looking: three of the networks, rougher maps. What the project has committed stays as it is.
+a quick look: three of the networks, coarser maps. What the project has committed stays as it is.
 Type it in the project's folder."""
 
 
 def main() -> None:
     """Entry point of the command `happymaps`."""
     arguments = _parser().parse_args()
+    # Of a file's damaged notes about itself, which are done without.
+    warnings.filterwarnings("ignore", module="PIL")
     try:
         exit_on_error(lambda: arguments.run(arguments))
     except KeyboardInterrupt:
@@ -76,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
     predict = commands.add_parser(
         "predict",
-        help="say where the people in pictures and videos look, or what is to be seen",
+        help="name the pose of people, or the object, in pictures and videos",
         description=_PREDICT_HELP,
         formatter_class=plain,
     )
@@ -175,6 +178,7 @@ def _predict(arguments: argparse.Namespace) -> None:
     params = load_study()
     configure_torch(params.threads)
     failures: list[InputError] = []
+    faceless: list[str] = []
 
     def pictures() -> Iterator[Picture]:
         for given in arguments.paths:
@@ -204,7 +208,10 @@ def _predict(arguments: argparse.Namespace) -> None:
             time = "" if answer.time is None else f"{answer.time}"
             row = (answer.path, answer.frame, time, answer.prediction, f"{answer.confidence:.4f}")
             writer.writerow(row)
+            if answer.without_face:
+                faceless.append(f"{answer.path}@{time}s" if time else str(answer.path))
         sys.stdout.flush()
+    _tell_of(faceless)
     _raise_all(failures)
 
 
@@ -226,7 +233,6 @@ def _require_place(output: Path, inputs: Sequence[str]) -> None:
 
 
 def _explain(arguments: argparse.Namespace) -> None:
-    import numpy as np
     import torch
     from tqdm import tqdm
 
@@ -250,14 +256,17 @@ def _explain(arguments: argparse.Namespace) -> None:
     _require_place(arguments.output, arguments.paths)
     rows, figures = [], []
     failures: list[InputError] = []
+    faceless: list[str] = []
     for given in tqdm(arguments.paths, unit="picture", disable=None):
         try:
             picture = read_moment(given, colour=sees_colour(saved))
         except InputError as error:
             failures.append(error)
             continue
-        pixels = np.array(preprocess(picture, saved, params.crop))
-        images = torch.from_numpy(pixels[None])
+        seen = preprocess(picture, saved, params.crop)
+        if seen.without_face:
+            faceless.append(given)
+        images = torch.from_numpy(seen.pixels[None].copy())
         (explanation,) = explain(saved.network, images, params.attributions, params.seed)
         rows.append((given, explanation))
         about = {"path": str(picture.path), "frame": picture.frame, "time": picture.time}
@@ -267,7 +276,18 @@ def _explain(arguments: argparse.Namespace) -> None:
         write_json(Path(f"{arguments.output}.json"), figures)
         with _reader_may_leave():
             print(f"{arguments.output}.png\n{arguments.output}.json", flush=True)
+    _tell_of(faceless)
     _raise_all(failures)
+
+
+def _tell_of(faceless: list[str]) -> None:
+    """A note beside the answers: they are about something else than a face, perhaps."""
+    if faceless:
+        print(
+            f"note: no face was found in {len(faceless)} of the images (first: {faceless[0]});"
+            " their answers are about the centre square",
+            file=sys.stderr,
+        )
 
 
 def _raise_all(failures: list[InputError]) -> None:

@@ -96,11 +96,16 @@ class LocalStandardization(nn.Module):
 
 def _around(images: Tensor) -> Tensor:
     """(N, C, H, W) -> the mean over about a third of the image around each place."""
-    cell = max(1, images.shape[-1] // _CELLS)
+    height, width = images.shape[2:]
+    cell = max(1, round(width / _CELLS))
+    down, across = -height % cell, -width % cell
+    if down or across:  # up to whole cells, or they would be stretched over the rest
+        images = nn.functional.pad(images, (0, across, 0, down), mode="replicate")
     coarse = nn.functional.avg_pool2d(images, cell)
     smooth = nn.functional.avg_pool2d(coarse, 5, stride=1, padding=2, count_include_pad=False)
     size = images.shape[2:]
-    return nn.functional.interpolate(smooth, size, mode="bilinear", align_corners=False)
+    fine = nn.functional.interpolate(smooth, size, mode="bilinear", align_corners=False)
+    return fine[..., :height, :width]
 
 
 class Conv2D(nn.Conv2d):

@@ -244,7 +244,8 @@ class NetworkParams(_Section):
     (Sutskever et al. 2013), `adam` takes the mean square
     of the gradients into account as well (Kingma and Ba 2014; `momentum` is its first beta).
     `schedule` keeps the learning rate, or has it rise to `learning_rate` and fall again
-    (Smith 2018, the 1cycle policy). `balanced` shows every class equally often. With `more_people`
+    (Smith 2018, the 1cycle policy). `balanced` draws every class equally often (before `augment`
+    turns some of the straight heads). With `more_people`
     it learns from the YouTube faces and facial expressions too. Its weights begin as drawn by
     chance (`initialization` `glorot`); or its first convolution sees the principal components of
     small patches, which it does not unlearn, and the other ones begin by passing on what they are

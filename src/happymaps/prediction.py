@@ -17,8 +17,9 @@ from happymaps.answering import answer
 from happymaps.datasets import BATCH
 from happymaps.errors import InputError
 from happymaps.evaluation import answers
-from happymaps.images.crop import centre_square, crop, cut_out, method_of
+from happymaps.images.crop import centre_square, cut_out, method_of, part_of
 from happymaps.images.decode import read_picture, to_colour, to_grey
+from happymaps.images.faces import find_face
 from happymaps.images.video import stream_frames
 from happymaps.networks import SavedNetwork
 from happymaps.params import ColourCropParams, CropParams
@@ -51,6 +52,13 @@ class Picture(NamedTuple):
     pixels: NDArray[np.uint8]
 
 
+class Seen(NamedTuple):
+    """What a network is shown of a picture."""
+
+    pixels: NDArray[np.uint8]  # (C, H, W)
+    without_face: bool  # one was looked for in vain: it is the centre square
+
+
 class Answer(NamedTuple):
     """What a network says of one picture; for `confidence` see `evaluation.answers`."""
 
@@ -59,6 +67,7 @@ class Answer(NamedTuple):
     time: float | None
     prediction: str
     confidence: float
+    without_face: bool
 
 
 def predict(
@@ -77,14 +86,12 @@ def predict(
         InputError: when the params are of a study of objects and the network knows faces.
     """
     # Cropped as they come: a batch of full-size photographs would fill the memory.
-    cropped = (
-        picture._replace(pixels=preprocess(picture, saved, crop_params)) for picture in pictures
-    )
+    cropped = ((picture[:3], preprocess(picture, saved, crop_params)) for picture in pictures)
     while batch := list(islice(cropped, BATCH)):
-        images = torch.from_numpy(np.stack([picture.pixels for picture in batch]))
+        images = torch.from_numpy(np.stack([seen.pixels for _, seen in batch]))
         names, confidences = answers(saved.network.spec, answer(saved.network, images))
-        for picture, name, confidence in zip(batch, names, confidences, strict=True):
-            yield Answer(picture.path, picture.frame, picture.time, name, confidence)
+        for (source, seen), name, confidence in zip(batch, names, confidences, strict=True):
+            yield Answer(*source, name, confidence, seen.without_face)
 
 
 def sees_colour(saved: SavedNetwork) -> bool:
@@ -183,18 +190,22 @@ def read_moment(given: str, *, colour: bool = False) -> Picture:
 
 def preprocess(
     picture: Picture, saved: SavedNetwork, crop_params: CropParams | ColourCropParams
-) -> NDArray[np.uint8]:
-    """A picture as the network is to see it: (C, H, W) uint8; the arguments are `predict`'s."""
+) -> Seen:
+    """A picture as the network is to see it; the arguments are `predict`'s."""
     if isinstance(saved.crop, ColourCropParams):
         height, width, _ = picture.pixels.shape
         square = cut_out(picture.pixels, centre_square(width, height), saved.crop)
-        return square.transpose(2, 0, 1)
+        return Seen(square.transpose(2, 0, 1), without_face=False)
     if isinstance(crop_params, ColourCropParams):
         raise InputError(f"{saved.name} knows faces; ask it in the folder of their study")
     params = crop_params.model_copy(update=saved.crop.model_dump())
     is_cmu = parse_name(picture.path.name) is not None
-    method = params.cmu_faces if is_cmu else params.recordings
-    return crop(picture.pixels, method_of(saved.network.spec.crop, method), params)[None]
+    of_set = params.cmu_faces if is_cmu else params.recordings
+    method = method_of(saved.network.spec.crop, of_set)
+    face = find_face(picture.pixels) if method == "face" else None
+    part = part_of(picture.pixels.shape, face, method, params)
+    pixels = cut_out(picture.pixels, part, params)[None]
+    return Seen(pixels, without_face=method == "face" and face is None)
 
 
 def _is_video(path: Path) -> bool:

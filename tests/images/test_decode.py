@@ -79,10 +79,19 @@ def test_16_bits_become_8(tmp_path: Path) -> None:
     assert read(tmp_path, content).tolist() == [[0, 0, 1, 1, 1, 2, 128, 255]]
 
 
-def test_floats_that_do_not_say_what_is_white_are_refused(tmp_path: Path) -> None:
-    content = encoded(Image.fromarray(np.array([[0.0, 0.5, 1.0]], np.float32)), "TIFF")
-    with pytest.raises(InputError, match="floating-point"):
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_numbers_that_do_not_say_what_is_white_are_refused(
+    tmp_path: Path, kind: type[np.generic]
+) -> None:
+    content = encoded(Image.fromarray(np.array([[0, 1, 255]], kind)), "TIFF")
+    with pytest.raises(InputError, match="do not say what is white"):
         read(tmp_path, content)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_16_bits_of_every_format_become_8(tmp_path: Path, kind: str) -> None:
+    content = encoded(Image.fromarray(np.array([[0, 32768, 65535]], np.uint16)), kind)
+    assert read(tmp_path, content).tolist() == [[0, 128, 255]]
 
 
 def palette_picture() -> Image.Image:

@@ -108,6 +108,8 @@ def test_a_head_is_moved_and_scaled_about_itself() -> None:
     image[4:12, 4:12] = 255
     lower = change(image, "position", y=0.75, size=0.9) > 127
     assert torch.equal(lower, (image > 127).roll(8, 0))
+    aside = change(image, "position", x=0.75, size=0.9) > 127
+    assert torch.equal(aside, (image > 127).roll(8, 1))
     box = Box(4, 4, 12, 12)
     pictures = image.view(1, 1, SIZE, SIZE)
     half = changed(pictures, [box], ["size"], HERE, other(size=0.3125))[0, 0] > 127

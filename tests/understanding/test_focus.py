@@ -119,6 +119,16 @@ def test_heads_change_their_backgrounds_and_bring_no_other_head() -> None:
     assert not torch.equal(replaced, replace_background(images, masks, seed=1))
 
 
+@pytest.mark.parametrize("heads", [2, 3])
+def test_of_few_heads_each_gets_another_s_background(heads: int) -> None:
+    levels = torch.arange(20, 20 + 40 * heads, 40, dtype=torch.uint8).view(-1, 1, 1, 1)
+    masks = MASK.repeat(heads, 1, 1)
+    images = torch.where(masks.unsqueeze(1), torch.tensor(250, dtype=torch.uint8), levels)
+    corners = replace_background(images, masks, seed=0)[:, 0, 0, 0]
+    assert (corners != levels.flatten()).all()
+    assert sorted(corners.tolist()) == levels.flatten().tolist()
+
+
 def test_a_network_that_looks_at_a_corner_is_caught(spec: NetworkParams) -> None:
     faces = planted()
     figures = head_or_background(

@@ -80,6 +80,22 @@ def test_an_image_is_scaled_about_its_centre_and_then_moved() -> None:
     assert torch.equal(both, spot(slice(8, 24), slice(20, 28)).bool())
 
 
+def test_which_faces_are_moved_is_chosen_by_seed(spec: NetworkParams) -> None:
+    """The first ones would be of few people. Each face holds as far as its spot is wide."""
+    faces = faces_with({"left": MIDDLE})
+    for wider, image in enumerate(faces.images[1::4]):
+        image[0, 14:18, 14 - wider : 18 + wider] = 255
+    network = by_hand(spec, {"left": spot(*MIDDLE)}, bias=-8)
+    held = [
+        position(
+            network, faces, images=6, reach=0.25, offsets=9, scales=(1.0,), seed=seed
+        ).held_left
+        for seed in (0, 0, 1)
+    ]
+    assert np.array_equal(held[0], held[1])
+    assert not np.array_equal(held[0], held[2])
+
+
 def test_a_network_that_looks_at_one_place_holds_there_only(spec: NetworkParams) -> None:
     network = by_hand(spec, {"left": spot(*MIDDLE)}, bias=-8)
     result = look(network, faces_with({"left": MIDDLE}))

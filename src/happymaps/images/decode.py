@@ -52,7 +52,8 @@ def to_grey(image: Image.Image) -> NDArray[np.uint8]:
     """An opened picture of any mode -> (H, W) uint8, upright.
 
     Raises:
-        ValueError: for floating-point pictures, and whatever Pillow raises for damaged ones.
+        ValueError: for pictures of 32-bit or signed numbers, and whatever Pillow raises for
+            damaged ones.
     """
     return np.asarray(_upright(image).convert("L"))
 
@@ -65,8 +66,9 @@ def to_colour(image: Image.Image) -> NDArray[np.uint8]:
 def _upright(image: Image.Image) -> Image.Image:
     """Turned as its EXIF says, of 8 bits a channel, on white paper where it is transparent."""
     upright = _turned(image)
-    if upright.mode == "F":
-        raise ValueError("a picture of floating-point numbers, which do not say what is white")
+    # Of other formats this mode has 16 bits.
+    if upright.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        raise ValueError("its numbers, of 32 bits or with a sign, do not say what is white")
     if upright.mode.startswith("I"):
         deep = np.array(upright, dtype=np.int64)
         deep[deep == upright.info.get("transparency")] = 65535

@@ -51,11 +51,14 @@ def main() -> None:
         trained = load_network(MODELS / f"{name}.safetensors").network
         # Each sees the same pictures in its own view.
         train = parts(params, trained.spec)["train"]
-        sets = {name: faces for name, faces in tests(params, trained.spec).items() if len(faces)}
+        sets = {part: faces for part, faces in tests(params, trained.spec).items() if len(faces)}
         kinds[name] = _kinds(name, trained, params.seed, train, sets)
         parameters[name] = parameter_count(trained)
-        decision_maps = kinds[name]["trained"].maps[trained.decision_layer]
-        readable[name] = readability(decision_maps, train.images, train.labels(trained.spec))
+        labels = train.labels(trained.spec)
+        readable[name] = {
+            kind: readability(side.maps[trained.decision_layer], train.images, labels)
+            for kind, side in kinds[name].items()
+        }
     pairs = {
         f"{one}-{other}": compare(kinds[one], kinds[other])
         for one, other in tqdm([*combinations(names, 2)], unit="pair", desc="comparing")
@@ -63,7 +66,8 @@ def main() -> None:
     metrics = {
         name: json.loads((METRICS / "happymaps" / f"{name}.json").read_text()) for name in names
     }
-    claims = published_claims(pairs, metrics, parameters, readable)
+    of_trained = {name: found["trained"] for name, found in readable.items()}
+    claims = published_claims(pairs, metrics, parameters, of_trained)
     write_json(
         METRICS / "compare.json",
         {"pairs": pairs, "claims": [asdict(claim) for claim in claims], "readability": readable},
@@ -72,7 +76,7 @@ def main() -> None:
         panels = {
             heading: table_of(names, pairs, key, figure) for figure, heading in _PANELS.items()
         }
-        draw_heat_maps(PLOTS / "compare" / f"{key}.png", title, names, panels)
+        draw_heat_maps(PLOTS / "compare" / f"{key}.png", title, names, panels, columns=2)
     _draw_decision_maps(PLOTS / "compare" / "decision_layer.png", kinds)
 
 
@@ -86,7 +90,7 @@ _PANELS = {
     "similarity": "similarity",
     "untrained": "control: untrained",
     "shuffled": "control: shuffled labels",
-    "above_control": "above the better control",
+    "above_control": "above the higher control",
 }
 
 
@@ -135,7 +139,7 @@ def _grams(network: Network, faces: LabelledImages) -> dict[str, Any]:
 def _draw_decision_maps(path: Path, kinds: Mapping[str, Kinds]) -> None:
     """A row a class, the networks that have these classes beside each other.
 
-    A network whose classes no other has takes a row of its own.
+    Where there are fewer networks than classes, a row a network.
     """
     sides = {name: sides["trained"] for name, sides in kinds.items()}
     maps = {name: side.maps[side.decision_layer].float() for name, side in sides.items()}
@@ -143,8 +147,8 @@ def _draw_decision_maps(path: Path, kinds: Mapping[str, Kinds]) -> None:
     rows = []
     for classes in dict.fromkeys(side.classes for side in sides.values()):
         names = [name for name, side in sides.items() if side.classes == classes]
-        if len(names) == 1:
-            rows.append(Row(names[0], pixels[names[0]], classes))
+        if len(names) < len(classes):
+            rows += [Row(name, pixels[name], [f'"{one}"' for one in classes]) for name in names]
             continue
         rows += [
             Row(f'"{one}"', [pixels[name][number] for name in names], names)

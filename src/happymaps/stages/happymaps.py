@@ -144,7 +144,7 @@ def _draw_sheets(
             is_decision = layer == network.decision_layer
             columns = min(len(pixels), _DECISION_COLUMNS) if is_decision else _COLUMNS
             size = network.image_size
-            captions = [_caption(one) for one in _records(neurons)]
+            captions = [caption(one) for one in _records(neurons)]
             rows = [
                 Row("", pixels[start : start + columns], captions[start : start + columns])
                 for start in range(0, len(pixels), columns)
@@ -175,7 +175,8 @@ def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return rows.to_dict("records")  # type: ignore[return-value]
 
 
-def _caption(neuron: dict[str, Any]) -> str:
+def caption(neuron: dict[str, Any]) -> str:
+    """What is said of a neuron (a row of its table) above its map."""
     flag = f"twin of {neuron['twin_of']}" if neuron["flag"] == "twin" else neuron["flag"]
     title = neuron["name"] or neuron["neuron"]
     return f"{title}: {neuron['activation']:.3g} / {neuron['largest_real']:.3g} {flag}".rstrip()

@@ -3,6 +3,7 @@
 import shutil
 import statistics
 import sys
+from collections.abc import Iterator
 from typing import get_args
 
 import numpy as np
@@ -14,7 +15,7 @@ from happymaps.errors import exit_on_error
 from happymaps.files import write_csv, write_json
 from happymaps.params import Params, SplitMethod
 from happymaps.photographs import photographs_of
-from happymaps.splitting import split
+from happymaps.splitting import Rows, split
 from happymaps.stages.layout import CHECKPOINTS, INTERIM, METRICS, PLOTS, PROCESSED
 from happymaps.stages.sets import more_people
 
@@ -32,13 +33,8 @@ def main() -> None:
     photographs = photographs_of(index)
     keys, trainings = [], []
     for method in get_args(SplitMethod):
-        for run in range(params.leaks.runs):
-            # Each seed tests other people too.
-            changes = {"method": method, "people": [], "fold": run % params.split.folds}
-            chosen = params.split.model_copy(update=changes)
-            parts = split(faces.truth, photographs, chosen, params.seed + run)
+        for run, test in enumerate(rows_tested(method, faces.truth, photographs, params)):
             keys.append((method, params.seed + run))
-            test = np.flatnonzero(parts["part"] == "test")
             trainings.append(Training(spec, test, params.seed + run))
     checkpoints = CHECKPOINTS / "leaks"
     answers = answer_all(
@@ -67,6 +63,22 @@ def main() -> None:
     published = {"published_random": PUBLISHED_ACCURACY}
     write_json(METRICS / "leaks.json", {"network": name, **published, **figures})
     shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def rows_tested(
+    method: SplitMethod, truth: pd.DataFrame, photographs: "pd.Series[str]", params: Params
+) -> Iterator[Rows]:
+    """Numbers of the images that each of the runs tests on, for one way to split.
+
+    By person everybody is tested once before anybody is again.
+    """
+    folds = params.split.folds
+    for run in range(params.leaks.runs):
+        changes: dict[str, object] = {"method": method, "people": [], "fold": run % folds}
+        chosen = params.split.model_copy(update=changes)
+        dealt = run // folds if method == "by_person" else run
+        parts = split(truth, photographs, chosen, params.seed + dealt)
+        yield np.flatnonzero(parts["part"] == "test")
 
 
 if __name__ == "__main__":

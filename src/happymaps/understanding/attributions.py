@@ -228,9 +228,10 @@ def _guided_backpropagation(
 def _smoothgrad(
     network: Network, images: Tensor, classes: Tensor, params: AttributionsParams, seed: int
 ) -> Tensor:
-    """The mean saliency of noisy copies.
+    """The mean magnitude of the gradient of noisy copies, the largest over the channels.
 
-    Smilkov et al. 2017, "SmoothGrad: removing noise by adding noise".
+    After Smilkov et al. 2017, "SmoothGrad: removing noise by adding noise", who take the mean first
+    and its magnitude then.
     """
     from captum.attr import NoiseTunnel, Saliency
 

@@ -38,7 +38,7 @@ def judge(
     - *twin*: its map correlates by `twins` or more with that of another neuron, which stays. Of
       two, the one that real images make less active is the twin.
     - *static* (or "all on"): its map has less spatial structure than 95 of 100 maps that the same
-      layer has before training (see `structure`); in a layer of less than 20 neurons, than all.
+      layer has before training (see `structure`); in a layer of up to 20 neurons, than all.
 
     Args:
         maps: (K, C, H, W) in [0, 1], all from the same start.

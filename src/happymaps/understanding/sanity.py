@@ -33,7 +33,7 @@ _WINDOW = 7
 def randomised(network: Network, seed: int) -> Iterator[tuple[str, Network]]:
     """Networks with more and more random layers, from the decision layer down to the first.
 
-    The random weights are drawn as an untrained network's are: Glorot-uniform, zero biases.
+    The random weights are Glorot-uniform and the biases zero, whatever the network began with.
 
     Args:
         network: stays as it is.
