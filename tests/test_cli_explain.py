@@ -34,6 +34,7 @@ def project(
 ) -> Path:
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["threads"] = 1
+    content["networks"]["tiny"] = content["networks"]["experiment0"]
     content["attributions"]["methods"] = METHODS
     content["attributions"]["lime"] = {"superpixels": 9, "samples": 20}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
@@ -138,9 +139,10 @@ def test_bad_files_are_named_at_the_end_and_the_good_ones_written(
     assert [one["path"] for one in found] == ["good.png"]
     assert Path("why.png").is_file()
     assert error is not None
-    assert error.startswith("error: ")
-    named = [reason.split(": ")[0] for reason in error.removeprefix("error: ").split("; ")]
-    assert [name for name in named if name in (*bad, good)] == [*bad, good]
+    # A line each, which can be looked through for a name.
+    named = [line.removeprefix("error: ").split(": ")[0] for line in error.splitlines()]
+    assert named == [*bad, good]
+    assert error.count("error: ") == len(named)
     assert str(project) not in error
 
 
@@ -167,6 +169,8 @@ def test_a_folder_is_written_into_and_an_ending_is_no_part_of_the_name(explain: 
     assert {file.name for file in Path("album").iterdir()} == {
         "explanation.png", "explanation.json"
     }  # fmt: skip
+    assert explain(picture, output="new/")[1] is None
+    assert Path("new/explanation.json").is_file()
     assert explain(picture, output="b.png")[1] is None
     assert Path("b.json").is_file()
     assert not Path("b.png.png").exists()
@@ -178,6 +182,18 @@ def test_a_name_that_is_empty_is_refused(
     for paths, output in ((("",), "why"), ((save("a.png", scene()),), "")):
         assert explain(*paths, output=output)[1] == "2"
         assert "an empty name" in capsys.readouterr().err
+
+
+def test_of_a_network_that_is_no_longer_in_params_it_is_said(
+    explain: Explain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its file stays where it was: it answers, but is none of what the pipeline makes."""
+    picture, models = save("a.png", scene()), Path("data/models")
+    (models / "tiny.safetensors").rename(models / "renamed.safetensors")
+    assert explain(picture, network="renamed")[1] is None
+    assert "note: params.yaml has no network renamed any more" in capsys.readouterr().err
+    assert explain(picture, network=str(models / "renamed.safetensors"))[1] is None
+    assert "note" not in capsys.readouterr().err
 
 
 def test_outside_of_a_project_it_is_said(explain: Explain) -> None:
@@ -427,3 +443,16 @@ def test_of_damaged_notes_in_a_file_nothing_is_said(project: Path) -> None:
     command = [sys.executable, "-m", "happymaps.cli", "predict", "--network", "tiny", "a.jpg"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=project)
     assert done.stderr == ""
+
+
+def test_of_a_file_from_elsewhere_no_audit_is_told(explain: Explain, project: Path) -> None:
+    """Though it carries the name of a network that was audited."""
+    audit: dict[str, dict[str, Any]] = {"sanity": {}, "faithfulness": {}}  # all have failed
+    (project / "metrics/audit").mkdir(parents=True)
+    (project / "metrics/audit/tiny.json").write_text(json.dumps(audit))
+    mine = (project / "data/models/tiny.safetensors").read_bytes()
+    (project / "theirs.safetensors").write_bytes(mine)
+    path = save("a.png", scene())
+    for network, told in (("tiny", True), ("theirs.safetensors", False)):
+        ((one,), _) = explain(path, network=network)
+        assert {"failed" in found for found in one["methods"].values()} == {told}

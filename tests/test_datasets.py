@@ -11,6 +11,7 @@ from happymaps.datasets import (
     load_objects,
     load_parts,
     load_test_sets,
+    load_training,
     parts_of,
     read_heads,
     to_input,
@@ -84,6 +85,22 @@ def test_heads_are_those_of_a_set_in_a_view(tmp_path: Path) -> None:
     assert read_heads(path, "nobody", "plain") == {}
 
 
+def test_a_network_learns_from_the_training_part_in_every_view_with_its_heads(
+    folder: Path,
+) -> None:
+    rows = [
+        f"{folder.name},{view},00000{number}.png,{left},0,{left + 9},9"
+        for view, more in (("plain", 0), ("face", 1))
+        for number, left in ((0, more), (1, 10 + more), (3, 30 + more))
+    ]
+    head = "set,view,image,left,top,right,bottom"
+    (folder / "heads.csv").write_text("\n".join([head, *rows]))
+    learned, heads = load_training(folder, folder / "split.csv", ("face", "plain"))
+    assert learned.images[:, 0, 0, 0].tolist() == [5, 35, 0, 30]
+    assert learned.truth["pose"].tolist() == ["left", "right"] * 2
+    assert [box and box.left for box in heads] == [1, 31, 0, 30]
+
+
 def test_rows_are_taken_with_their_truth() -> None:
     faces = toy_faces(30)
     taken = faces.take(np.array([7, 2, 7]))
@@ -132,6 +149,7 @@ def objects_folder(tmp_path: Path) -> Path:
     images = np.zeros((6, 8, 8, 3), np.uint8)
     images[..., 0] = np.arange(6)[:, None, None]
     images[..., 2] = 100
+    images[:, 0, 1, 2] = 50  # in the first row
     np.save(tmp_path / "plain.npy", images)
     objects = ["cat", "dog", "cat", "ship", "frog", "airplane"]
     parts = ["train"] * 4 + ["test"] * 2
@@ -146,6 +164,7 @@ def test_objects_are_loaded_in_colour_with_their_truth(
     found = load_objects(objects_folder)
     assert found.images.shape == (6, 3, 8, 8)
     assert found.images[:, :, 0, 0].tolist() == [[number, 0, 100] for number in range(6)]
+    assert (found.images[:, 2, 0, 1] == 50).all()
     assert not found.are_faces
     assert [OBJECTS[kind] for kind in found.kinds()] == found.truth["object"].tolist()
     asked = spec.model_copy(update={"target": "object"})

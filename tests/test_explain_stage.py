@@ -60,6 +60,8 @@ def test_of_wrong_poses_the_most_confident_is_shown_too() -> None:
     (surest,) = [row for title, row in wrong.items() if "most confident" in title]
     assert surest == max({5, 4} - {row for row in wrong.values() if row != surest})
     assert chosen["false negative: none among 8 images"] is None
+    everything = [row for _, row in _choose("me", answers, 6, seed=0)]
+    assert everything.count(5) == 1  # not again among the most confident
 
 
 def test_a_choice_is_the_seeds_and_the_names() -> None:

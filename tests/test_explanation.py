@@ -127,9 +127,10 @@ def test_a_map_is_described_by_its_peak_and_a_grid_of_means(explained: Explanati
     values = np.zeros((SIZE, SIZE), np.float32)
     values[4:8, 8:12] = -2  # a whole cell
     values[12, 20] = 8  # a sixteenth of one: the largest value, but not the largest mean
+    values[20, 2] = -10  # larger, but it speaks against the answer
     found = describe(replace(explained, maps={"lime": values}), None)
     expected = np.zeros((8, 8))
-    expected[1, 2], expected[3, 5] = -1, 0.25
+    expected[1, 2], expected[3, 5], expected[5, 0] = -1, 0.25, -0.3125
     assert (found["prediction"], found["confidence"]) == ("left", 0.75)
     assert found["methods"] == {"lime": {"peak": [12, 20], "grid": expected.tolist()}}
 

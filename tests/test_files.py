@@ -36,6 +36,14 @@ def test_after_an_error_the_old_output_stands_and_no_litter(tmp_path: Path) -> N
     ]
 
 
+def test_where_nothing_is_written_the_old_output_stands(tmp_path: Path) -> None:
+    with replacing_folder(tmp_path / "out") as draft:
+        (draft / "good").touch()
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "out"):
+        pass
+    assert (tmp_path / "out" / "good").is_file()
+
+
 def test_a_killed_writer_leaves_the_old_output_and_its_litter_is_cleared(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys, pathlib\n"
@@ -62,6 +70,14 @@ def test_a_draft_of_another_whose_name_begins_alike_is_left_alone(tmp_path: Path
         with replacing_folder(tmp_path / "face") as draft:
             (draft / "a").touch()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["face", "face.npy"]
+
+
+def test_a_name_is_no_pattern(tmp_path: Path) -> None:
+    with replacing(tmp_path / "ab") as outer:
+        outer.write_text("half")
+        with replacing(tmp_path / "a*") as draft:
+            draft.write_text("whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a*", "ab"]
 
 
 def test_json_refuses_what_json_cannot_hold(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from happymaps.labelling import (
     poses_at,
     poses_of_landmarks,
     read_annotation,
+    read_truth,
     truth_table,
     turn_and_lift,
 )
@@ -98,6 +99,14 @@ def test_every_committed_recording_has_a_readable_annotation(params: Params) -> 
         intervals = read_annotation(file, end_of_video=60)
         assert set(intervals["pose"]) <= set(POSES)
         assert not intervals.empty
+
+
+def test_somebody_may_be_called_nan(tmp_path: Path) -> None:
+    rows = "image,left,pose,subject\na.png,1,left,nan\nb.png,,,nan\n"
+    (tmp_path / "truth.csv").write_text(rows)
+    truth = read_truth(tmp_path / "truth.csv")
+    assert truth["subject"].tolist() == ["nan", "nan"]
+    assert truth["pose"].isna().tolist() == [False, True]
 
 
 def face(nose: tuple[float, float], tilt: float = 0.0) -> NDArray[np.float64]:

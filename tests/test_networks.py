@@ -271,3 +271,27 @@ def test_a_truncated_network_is_refused(tmp_path: Path, spec: NetworkParams) -> 
         load_network(file)
     with pytest.raises(InputError, match="dvc repro"):
         load_network(tmp_path / "missing.safetensors")
+
+
+@pytest.mark.parametrize(("padding", "stride"), [(False, 1), (True, 1), (False, 2), (True, 2)])
+def test_a_fixed_network_gives_images_the_gradient_of_one_that_learns(
+    spec: NetworkParams, padding: bool, stride: int
+) -> None:
+    changes = {"padding": padding, "stride": stride, "filters": [4, 6]}
+    network = build_network(spec.model_copy(update=changes), 32, seed=0).eval()
+    images = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    images.requires_grad_()
+    expected = network.logits(images)
+    (wanted,) = torch.autograd.grad(expected.sum(), images)
+    network.requires_grad_(False)
+    found = network.logits(images)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found.sum(), images)[0], wanted)
+
+
+def test_every_dropout_has_a_share_of_its_own(spec: NetworkParams) -> None:
+    shares = {"pool_dropout": 0.1, "dropout": 0.4}
+    network = build_network(spec.model_copy(update=shares), 32, seed=0)
+    found = {name: one.p for name, one in network.named_children() if isinstance(one, nn.Dropout)}
+    assert found.pop("dropout") == 0.4
+    assert set(found.values()) == {0.1}

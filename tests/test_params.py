@@ -69,6 +69,7 @@ def test_params_hold_nothing_that_an_experiment_would_resolve_for_good() -> None
         ("networks.generalist.augment.turn", 90, "networks.generalist.augment.turn"),
         ("networks.generalist.augment.colour", 1, "networks.generalist.augment.colour"),
         ("networks.experiment0.learning_rate", "1e-3x", "networks.experiment0.learning_rate"),
+        ("networks.experiment0.learning_rate", float("inf"), "networks.experiment0.learning_rate"),
         ("networks.experiment0.filters", [], "networks.experiment0.filters"),
         ("networks.experiment0.filters", [16, -1], "networks.experiment0.filters.1"),
         ("networks.experiment0.head", "sigmoid", "networks.experiment0.head"),

@@ -277,6 +277,12 @@ def test_a_folder_that_is_closed_is_named(tmp_path: Path) -> None:
     ]
 
 
+def test_what_is_neither_file_nor_folder_is_not_opened() -> None:
+    """A pipe that nobody writes to would be waited for, for ever."""
+    with pytest.raises(InputError, match="/dev/null: no file that can be read"):
+        next(read_pictures(Path(os.devnull)))
+
+
 @pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
 def test_a_name_that_no_file_can_have_is_an_error_like_others(name: str) -> None:
     with pytest.raises(InputError):

@@ -77,6 +77,7 @@ def test_folds_follow_their_seed(truth: pd.DataFrame, chosen: SplitParams) -> No
         ({"people": [f"person{n}" for n in range(10)]}, "nobody is left"),
         ({"folds": 11}, "11 folds of 10 people"),
         ({"method": "random", "test_share": 0.001}, "leaves a part empty"),
+        ({"method": "by_photograph", "test_share": 0.999}, "leaves a part empty"),
     ],
 )
 def test_a_split_without_two_sides_is_refused(
@@ -84,3 +85,16 @@ def test_a_split_without_two_sides_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         split(truth, truth["image"], by_person(chosen, **changes), seed=0)
+
+
+def test_the_copies_of_a_photograph_stay_together(truth: pd.DataFrame, chosen: SplitParams) -> None:
+    photographs = pd.Series([f"photo{number % 40}" for number in range(200)])
+    wanted = chosen.model_copy(update={"method": "by_photograph", "test_share": 0.1})
+    first, again, other = (
+        set(photographs[split(truth, photographs, wanted, seed)["part"] == "test"])
+        for seed in (0, 0, 1)
+    )
+    parts = split(truth, photographs, wanted, seed=0)["part"]
+    assert not first & set(photographs[parts == "train"])
+    assert len(first) == 4
+    assert first == again != other

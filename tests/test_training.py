@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from happymaps import training
@@ -80,6 +81,8 @@ def test_biases_of_norms_without_scale_learn_faster(spec: NetworkParams) -> None
     spec = spec.model_copy(update=changes)
     network = build_network(spec, 32, seed=0)
     add_batch_norm(network)
+    for norm in batch_norms(network):
+        nn.init.constant_(norm.bias, 0.5)  # of 0 nothing could decay
     optimizer = _optimizer(network)
     before = {name: value.detach().clone() for name, value in network.named_parameters()}
     faces = toy_faces(16)
@@ -114,6 +117,22 @@ def test_mixed_precision_rounds_where_the_device_multiplies_bfloat16(
     assert same_weights(exact, mixed) is not supported
     assert rounded[-1].train_loss == pytest.approx(history[-1].train_loss, abs=0.05)
     assert all(weights.dtype == torch.float32 for weights in mixed.parameters())
+
+
+def test_the_loss_of_a_mixed_training_is_exact(
+    spec: NetworkParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds: set[torch.dtype] = set()
+    real = training.loss_of
+
+    def watched(spec: NetworkParams, logits: Tensor, labels: Tensor, **options: bool) -> Tensor:
+        kinds.add(logits.dtype)
+        return real(spec, logits, labels, **options)
+
+    monkeypatch.setattr(training, "_multiplies_bfloat16", lambda device: True)
+    monkeypatch.setattr(training, "loss_of", watched)
+    train(spec, precision="mixed")
+    assert kinds == {torch.float32}
 
 
 def test_smooth_labels_are_learned_from_and_not_tested_on(spec: NetworkParams) -> None:
@@ -270,6 +289,20 @@ def test_a_training_that_diverges_says_so(spec: NetworkParams) -> None:
         train(spec.model_copy(update=wild))
 
 
+def test_a_last_step_that_diverges_is_noticed_and_not_remembered(
+    tmp_path: Path, spec: NetworkParams
+) -> None:
+    """All images in one batch, once: its loss is from before the step."""
+    wild = {
+        "head": "linear", "loss": "mean_squared_error", "learning_rate": 1e25, "epochs": 1,
+        "batch_size": 1000,
+    }  # fmt: skip
+    checkpoint = tmp_path / "a.safetensors"
+    with pytest.raises(InputError, match="training diverged"):
+        train(spec.model_copy(update=wild), checkpoint=checkpoint)
+    assert not checkpoint.exists()
+
+
 def test_loss_by_hand(spec: NetworkParams) -> None:
     logits, labels = torch.tensor([[0.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 1])
     expected = (torch.log(torch.tensor(2.0)) + torch.log(1 + torch.exp(torch.tensor(-2.0)))) / 2
@@ -282,3 +315,37 @@ def test_loss_by_hand(spec: NetworkParams) -> None:
     assert loss_of(squared, torch.tensor([[0.5, -0.5], [0.0, 2.0]]), labels).item() == (
         pytest.approx(wanted)
     )
+
+
+def test_training_figures_are_means_over_the_images_and_not_over_the_steps(
+    spec: NetworkParams,
+) -> None:
+    faces = toy_faces(20)  # the last step has 4
+    still = {"learning_rate": 1e-12, "dropout": 0.0, "epochs": 1}
+    network, (epoch,) = train(spec.model_copy(update=still), train_part=faces, batch_size=16)
+    logits, labels = logits_of(network, faces.images), faces.labels(spec)
+    assert epoch.train_loss == pytest.approx(loss_of(spec, logits, labels).item(), rel=1e-5)
+    right = (logits.argmax(1) == labels).double().mean().item()
+    assert epoch.train_accuracy == pytest.approx(right)
+
+
+@pytest.mark.parametrize("changed", ["truth", "watched", "watched truth", "batch size"])
+def test_a_checkpoint_of_other_images_or_steps_is_not_taken_up(
+    tmp_path: Path, spec: NetworkParams, changed: str
+) -> None:
+    checkpoint = tmp_path / "a.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        train(spec, checkpoint=checkpoint, stop_after=3)
+    watched = toy_faces(16, seed=1)
+    if changed == "watched":  # the same truth, other images
+        watched = type(watched)(255 - watched.images, watched.truth)
+    if changed == "watched truth":
+        watched = watched.shuffled(0)
+    part = toy_faces(96).shuffled(0) if changed == "truth" else toy_faces(96)
+    size = 24 if changed == "batch size" else 16
+    network, history = train(
+        spec, train_part=part, watched=watched, batch_size=size, checkpoint=checkpoint
+    )
+    fresh, fresh_history = train(spec, train_part=part, watched=watched, batch_size=size)
+    assert same_weights(network, fresh)
+    assert history == fresh_history

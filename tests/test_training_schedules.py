@@ -314,7 +314,7 @@ def test_nor_is_that_of_another_way_to_change_images(
     (tmp_path / "edited.py").write_text("# other changes")
     monkeypatch.setattr(augmentation, "__file__", str(tmp_path / "edited.py"))
     # What the edit changed.
-    monkeypatch.setattr(augmentation, "_RAISED", 0.7)
+    monkeypatch.setattr(augmentation, "_TURNED", 0.7)
     network, history = train(augmented, heads=HEADS, checkpoint=checkpoint)
     fresh, fresh_history = train(augmented, heads=HEADS)
     assert same_weights(network, fresh)
@@ -415,3 +415,10 @@ def test_a_network_learns_left_from_mirrored_faces_that_look_right(spec: Network
     with torch.inference_mode():
         answers = network(asked.images.flip(-1) / 255).argmax(dim=1)
     assert (answers == POSES.index("left")).double().mean() > 0.9
+
+
+def test_no_epoch_has_the_order_of_another(spec: NetworkParams, learned: list[int]) -> None:
+    train(spec.model_copy(update={"epochs": 2}))
+    first, second = learned[:COUNT], learned[COUNT:]
+    assert sorted(first) == sorted(second)
+    assert first != second

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from happymaps.datasets import to_input
+from happymaps.errors import InputError
 from happymaps.networks import Network, build_network
 from happymaps.params import Cifar10Params, NetworkParams
 from happymaps.whitening import untrained_like, whiten
@@ -79,6 +80,14 @@ def test_whitened_filters_do_not_learn_and_their_biases_do(whitened: NetworkPara
     assert history[-1].train_loss < history[0].train_loss
 
 
+def test_patches_larger_than_the_images_are_refused(whitened: NetworkParams) -> None:
+    network = build_network(
+        whitened.model_copy(update={"filters": [4], "kernel": 9, "padding": True}), 8, 3, seed=0
+    )
+    with pytest.raises(InputError, match="no patches of 9 pixels"):
+        whiten(network, toy_objects(4).images[..., :8, :8])
+
+
 @pytest.mark.parametrize("initialization", ["whitening", "glorot"])
 def test_an_untrained_network_is_as_a_training_begins(
     whitened: NetworkParams, initialization: str
@@ -107,3 +116,13 @@ def test_the_other_convolutions_begin_by_passing_on_what_they_are_given(
     plain = build_network(whitened.model_copy(update={"initialization": "glorot"}), 32, 3, seed=0)
     rest = "conv2d_2.weight"
     assert torch.equal(network.get_parameter(rest)[16:], plain.get_parameter(rest)[16:])
+
+
+def test_patches_are_taken_from_all_images(whitened: NetworkParams) -> None:
+    """They may come class after class."""
+    images = varied(2000)
+    images[1000:] = 255 - images[1000:] // 2
+    network, half = (build_network(whitened, 32, 3, seed=0) for _ in range(2))
+    whiten(network, images)
+    whiten(half, images[::2])
+    assert same_weights(network, half)

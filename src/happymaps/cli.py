@@ -9,8 +9,12 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from happymaps.errors import InputError, exit_on_error
+
+if TYPE_CHECKING:
+    from happymaps.params import Cifar10Params, Params
 
 _MODELS = Path("data/models")
 
@@ -62,8 +66,6 @@ def main() -> None:
     warnings.filterwarnings("ignore", module="PIL")
     try:
         exit_on_error(lambda: arguments.run(arguments))
-    except KeyboardInterrupt:
-        sys.exit(130)  # as a shell says it
     except OSError as error:  # a full disk, say
         _drop_output()
         sys.exit(f"error: {error}")
@@ -146,7 +148,7 @@ def _path(text: str) -> Path:
 
 def _output(text: str) -> Path:
     path = _path(text)
-    if os.path.isdir(path):  # noqa: PTH112, for `Path.is_dir` raises where one may not look
+    if text.endswith("/") or os.path.isdir(path):  # noqa: PTH112, for `Path.is_dir` raises where one may not look
         return path / "explanation"
     return path.with_suffix("") if path.suffix in (".png", ".json") else path
 
@@ -170,12 +172,11 @@ def _predict(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from happymaps.networks import load_network
-    from happymaps.params import load_study
     from happymaps.prediction import Picture, media_files, predict, read_pictures, sees_colour
     from happymaps.training import configure_torch
 
-    saved = load_network(_network_file(arguments.network))
-    params = load_study()
+    params = _study()
+    saved = load_network(_network_file(arguments.network, params))
     configure_torch(params.threads)
     failures: list[InputError] = []
     faceless: list[str] = []
@@ -239,14 +240,13 @@ def _explain(arguments: argparse.Namespace) -> None:
     from happymaps.explanation import describe, draw_explanations, explain, read_failures
     from happymaps.files import write_json
     from happymaps.networks import load_network
-    from happymaps.params import load_study
     from happymaps.prediction import preprocess, read_moment, sees_colour
     from happymaps.training import configure_torch
     from happymaps.understanding.attributions import with_controls
 
-    file = _network_file(arguments.network)
+    params = _study()
+    file = _network_file(arguments.network, params)
     saved = load_network(file)
-    params = load_study()
     configure_torch(params.threads)
     # A file from elsewhere may carry the name of a network that it is not.
     is_of_the_project = file.resolve() == (_MODELS / f"{saved.name}.safetensors").resolve()
@@ -291,14 +291,20 @@ def _tell_of(faceless: list[str]) -> None:
 
 
 def _raise_all(failures: list[InputError]) -> None:
-    """Say at the end what could not be read: the rest is not lost to it."""
+    """Say at the end what could not be read, a line each: the rest is not lost to it."""
     if failures:
-        raise InputError("; ".join(str(failure) for failure in failures))
+        raise InputError("\nerror: ".join(str(failure) for failure in failures))
 
 
-def _network_file(name: str) -> Path:
+def _study() -> "Params | Cifar10Params":
+    from happymaps.params import load_study
+
     if not Path("params.yaml").is_file():
         raise InputError("no params.yaml here; type this in the project's folder")
+    return load_study()
+
+
+def _network_file(name: str, params: "Params | Cifar10Params") -> Path:
     if name.endswith(".safetensors"):
         return Path(name)
     file = _MODELS / f"{name}.safetensors"
@@ -308,6 +314,8 @@ def _network_file(name: str) -> Path:
             f"no network {name!r} in {_MODELS}; "
             + (f"there are {there}" if there else "`dvc repro` trains them")
         )
+    if name not in params.networks:
+        print(f"note: params.yaml has no network {name} any more; {file} is left", file=sys.stderr)
     return file
 
 

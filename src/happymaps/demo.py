@@ -77,7 +77,10 @@ def run_demo(project: Path, folder: Path, *, people: int) -> None:
     (folder / ".dvc/config").write_text(_CONFIG)
     done = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=folder, env=environment)
     if done.returncode != 0:
-        raise InputError(f"{folder}: dvc repro failed; what it says stands above")
+        raise InputError(
+            f"{folder}: dvc repro failed; what it says stands above. `dvc repro` in that folder"
+            " goes on from there"
+        )
     _report(folder)
 
 

@@ -9,8 +9,13 @@ class InputError(Exception):
 
 
 def exit_on_error(main: Callable[[], None]) -> None:
-    """Run `main`; an `InputError` becomes one line on standard error and exit code 1."""
+    """Run `main`; an `InputError` becomes one line on standard error and exit code 1.
+
+    Interrupted, it ends without a word and as a shell says it, with code 130.
+    """
     try:
         main()
     except InputError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,5 +1,6 @@
 """Every matplotlib sheet."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,7 +208,9 @@ def heat(image: NDArray[np.float32], attribution: NDArray[np.float32]) -> NDArra
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with replacing(path) as draft:
+    with replacing(path) as draft, warnings.catch_warnings():
+        # Of scripts that the font does not know boxes are drawn, and that is all there is to say.
+        warnings.filterwarnings("ignore", message="Glyph")
         # Matplotlib signs its pictures with its version: other bytes after every update. Sheets
         # packed less hard than by default are no larger, and written in a third of the time.
         figure.savefig(

@@ -68,6 +68,16 @@ def read_annotation(path: Path, end_of_video: float) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
+def end_of(frames: pd.DataFrame) -> float:
+    """Where a recording ends, in seconds; a frame later, for containers round their length.
+
+    Args:
+        frames: columns `time` and `until`, in seconds; at least one row.
+    """
+    last = frames.iloc[-1]
+    return float(last["until"] + (last["until"] - last["time"]))
+
+
 def _read_rows(path: Path) -> pd.DataFrame:
     try:
         rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))

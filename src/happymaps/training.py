@@ -157,7 +157,8 @@ def fit(
         progress: show a progress bar.
 
     Raises:
-        InputError: when the loss is no number any more, or a batch is too small for `batch_norm`.
+        InputError: when the loss is no number any more, a batch is too small for `batch_norm`, or
+            images are too small for patches of the kernel's size, which `whitening` needs.
     """
     network.to(best_device())
     spec = network.spec
@@ -194,19 +195,16 @@ def fit(
                 step=batch_size / len(train) / spec.epochs,
                 mixed=mixed,
             )
-            if not math.isfinite(loss):
-                raise InputError(
-                    f"the loss is {loss} in epoch {number}: training diverged; lower learning_rate"
-                    f" ({spec.learning_rate:g}) or momentum ({spec.momentum:g})"
-                )
             watched_logits = logits_of(network, watched.images)
-            epoch = Epoch(
-                number,
-                loss,
-                accuracy,
-                loss_of(spec, watched_logits, watched_labels).item(),
-                _accuracy(watched_logits, watched_labels),
-            )
+            watched_loss = loss_of(spec, watched_logits, watched_labels).item()
+            # The last step shows in the second one only.
+            if not math.isfinite(loss + watched_loss):
+                raise InputError(
+                    f"the loss is {loss + watched_loss} in epoch {number}: training diverged; lower"
+                    f" learning_rate ({spec.learning_rate:g}) or momentum ({spec.momentum:g})"
+                )
+            watched_accuracy = _accuracy(watched_logits, watched_labels)
+            epoch = Epoch(number, loss, accuracy, watched_loss, watched_accuracy)
             bar.set_postfix_str(
                 f"epoch {number}/{spec.epochs}, loss {loss:.4f}, accuracy {accuracy:.4f},"
                 f" watched accuracy {epoch.watched_accuracy:.4f}"

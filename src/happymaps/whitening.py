@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from happymaps.datasets import to_input
+from happymaps.errors import InputError
 from happymaps.networks import Conv2D, Network, build_network
 
 # Images, evenly over all of them, whose patches are taken.
@@ -27,9 +28,18 @@ def whiten(network: Network, images: Tensor) -> None:
     Args:
         network: whose first convolution is changed.
         images: (N, C, H, W) uint8, that it is going to learn from.
+
+    Raises:
+        InputError: when the images are smaller than the kernel.
     """
-    if network.spec.initialization != "whitening":
+    spec = network.spec
+    if spec.initialization != "whitening":
         return
+    if spec.kernel > network.image_size:
+        raise InputError(
+            f"initialization whitening: there are no patches of {spec.kernel} pixels (kernel) in"
+            f" images of {network.image_size}"
+        )
     layer = network.get_submodule("conv2d_1")
     assert isinstance(layer, Conv2D)
     some = images[:: -(-len(images) // _IMAGES)].to(layer.weight.device)

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from happymaps.images import faces
 from happymaps.images.boxes import Box
 from happymaps.images.crop import _with_margin, centre_square, crop, cut_out
 from happymaps.images.decode import Grey
@@ -89,7 +90,7 @@ def test_stretch_keeps_the_edges_that_square_cuts() -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("resample", ["lanczos", "area"])
 @pytest.mark.parametrize("size", [16, 31, 128])
-@pytest.mark.parametrize("shape", [(1, 1), (7, 40), (120, 90)])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 40), (120, 90), (1, 1000)])
 def test_a_plain_picture_stays_plain(
     method: CropMethod, resample: str, size: int, shape: tuple[int, int]
 ) -> None:
@@ -143,6 +144,9 @@ def test_the_largest_face_is_taken() -> None:
     box = find_face(np.hstack([small, large]))
     assert box is not None
     assert box.left > 200
+    box = find_face(np.hstack([large, small]))
+    assert box is not None
+    assert box.right < 200
 
 
 def pasted(picture: Grey, size: int, left: int, top: int, seed: int) -> Grey:
@@ -170,6 +174,15 @@ def test_a_face_that_is_small_for_its_picture_is_found_in_more_pixels(
 @pytest.mark.parametrize("seed", range(3))
 def test_where_nobody_is_nothing_small_is_found_either(seed: int) -> None:
     assert find_face(pasted(np.full((9, 9), 90, np.uint8), 900, 300, 200, seed)) is None
+
+
+@pytest.mark.parametrize(("sure", "found"), [(0.9, True), (1.01, False)])
+def test_of_small_faces_only_those_are_taken_that_it_is_sure_of(
+    sure: float, found: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faces, "_SURE", sure)
+    small = drawn_face(160, 160, 80, 80, 40)
+    assert (find_face(pasted(small, 900, 300, 200, seed=0)) is not None) == found
 
 
 def test_in_a_picture_of_few_pixels_no_more_are_looked_at() -> None:

@@ -122,10 +122,11 @@ def test_white_paper_behind_what_is_transparent(
     assert read(tmp_path, content).tolist() == expected
 
 
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage, and no orientation", b"Exif\0\0II*\0"])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_damaged_exif_does_not_cost_the_picture(tmp_path: Path, kind: str) -> None:
+def test_damaged_exif_does_not_cost_the_picture(tmp_path: Path, kind: str, exif: bytes) -> None:
     plain = Image.new("L", (8, 8), 90)
-    content = encoded(plain, kind, exif=b"Exif\0\0garbage, and no orientation")
+    content = encoded(plain, kind, exif=exif)
     assert np.abs(read(tmp_path, content).astype(int) - 90).max() <= 1
 
 

@@ -1,5 +1,8 @@
+import contextlib
+import io
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Generator, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from happymaps.errors import InputError
-from happymaps.images.video import extract_frames, ffmpeg_binary, stream_frames
+from happymaps.images.video import _Decoding, extract_frames, ffmpeg_binary, stream_frames
 
 TEST_PATTERN = ("-f", "lavfi", "-i", "testsrc=size=64x48:rate=10:duration=1")
 LOSSLESS = ("-c:v", "png", "-pix_fmt", "rgb24")
@@ -261,6 +264,45 @@ def test_white_paper_behind_what_is_transparent(
         assert frame[~opaque].min() >= 253
 
 
+def test_odd_markers_of_webcams_cost_no_frame(tmp_path: Path) -> None:
+    jpeg = io.BytesIO()
+    Image.fromarray(np.full((48, 64, 3), 90, np.uint8)).save(jpeg, "JPEG")
+    content = jpeg.getvalue()
+    odd = content[:2] + b"\xff\xe0\x00\x00" + content[2:]  # an APP0 without a length
+    (tmp_path / "a.mjpeg").write_bytes(odd * 5)
+    given = ("-f", "mjpeg", "-i", tmp_path / "a.mjpeg", "-c", "copy")
+    with contextlib.suppress(subprocess.CalledProcessError):  # it complains as well
+        ffmpeg(tmp_path / "a.avi", *given)
+    frames = [frame for _, frame in stream_frames(tmp_path / "a.avi")]
+    assert len(frames) == 5
+    assert np.abs(np.stack(frames).astype(int) - 90).max() <= 1
+
+
+def test_the_programs_own_input_is_not_read(long_video: Path) -> None:
+    """In which `q` would end ffmpeg: that of `while read name; do happymaps ...`, say."""
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from happymaps.images.video import stream_frames\n"
+        "frames = stream_frames(Path(sys.argv[1]))\n"
+        "next(frames)\n"
+        "time.sleep(1.2)  # ffmpeg looks twice a second\n"
+        "print(1 + len(list(frames)), sys.stdin.read())"
+    )
+    command = [sys.executable, "-c", code, str(long_video)]
+    done = subprocess.run(
+        command, input="q and the rest", capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "200 q and the rest\n"
+
+
+def test_a_frame_without_a_time_comes_after_the_one_before(tmp_path: Path) -> None:
+    decoding = _Decoding(None, tmp_path)
+    decoding._frames, decoding._time = 0, 0.0
+    for time in ("0.5", "NOPTS", "1.5"):
+        decoding._note_frame(f"[Parsed_showinfo_0 @ 0x1] [info] n: 0 pts: 1 pts_time:{time} fmt:x")
+    assert [decoding.times.get() for _ in range(3)] == [0.5, 0.5, 1.5]
+
+
 def test_missing_video(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(InputError, match=r"none\.mp4: no such video"):
         extract_frames(tmp_path / "none.mp4", folder)
@@ -364,3 +406,10 @@ def test_no_ffmpeg_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     own = tmp_path / "ffmpeg"
     own.touch(mode=0o755)
     assert ffmpeg_binary.__wrapped__() == str(own)
+
+
+def test_pictures_that_were_there_are_not_taken_for_frames(tmp_path: Path, folder: Path) -> None:
+    video = ffmpeg(tmp_path / "a.mp4", *TEST_PATTERN)
+    (folder / "000010.png").touch()
+    with pytest.raises(InputError, match="announced 10 frames and wrote another number"):
+        extract_frames(video, folder)

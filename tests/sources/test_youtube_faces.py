@@ -53,6 +53,7 @@ COURSE = {
 PUBLISHED = {f"faces/images/{name}": content for name, content in FRAMES.items()} | {
     "faces/keypoints.csv": b"image," + HEAD + b"".join(map(row, FRAMES)),
     "faces/LICENSE": b"MIT",
+    "faces/._keypoints.csv": b"a\rb,1\n",  # of a Mac's
 }
 
 
@@ -81,6 +82,15 @@ def test_frames_and_landmarks_come_out_alike_however_they_are_handed_out(
         ({"faces/keypoints.csv": PUBLISHED["faces/keypoints.csv"][:-9]}, "Bo_10.jpg has no 68"),
         (
             {"faces/keypoints.csv": row("Ann_Lee_00.jpg") + b"Ann_Lee_01.jpg" + b",nan" * 136},
+            "Ann_Lee_01.jpg has no 68",
+        ),
+        (
+            {
+                "faces/keypoints.csv": row("Ann_Lee_00.jpg")
+                + b"Ann_Lee_01.jpg"
+                + b",1" * 135
+                + b",inf"
+            },
             "Ann_Lee_01.jpg has no 68",
         ),
         (

@@ -586,3 +586,18 @@ def test_edges_are_where_the_brightness_changes(
     expected = torch.zeros(SIZE, SIZE)
     expected[:, 11:13] = 0.8
     torch.testing.assert_close(found, expected)
+
+
+def test_noise_is_another_for_every_image(explain: AttributionsParams, spec: NetworkParams) -> None:
+    network = with_random_weights(spec)
+    one, other = attribute("random", network, pictures(2), classes(0, 0), explain, seed=0)
+    assert abs(np.corrcoef(one.flatten(), other.flatten())[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize("shade", [0.1, 0.3, 0.7])
+def test_an_even_picture_has_no_edges(
+    explain: AttributionsParams, spec: NetworkParams, shade: float
+) -> None:
+    image = torch.full((1, 1, SIZE, SIZE), shade)
+    maps = attribute("edges", with_random_weights(spec), image, classes(0), explain, seed=0)
+    assert not maps.any()

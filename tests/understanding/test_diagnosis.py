@@ -127,7 +127,8 @@ def test_what_a_network_minds_comes_first(spec: NetworkParams) -> None:
         faces,
         boxes,
         table(HERE, poses, 2),
-        table(other(brightness=0.2, background=0.15, x=0.52), poses, 2),
+        # A pose that nobody of the training has does not count.
+        table(other(brightness=0.2, background=0.15, x=0.52), [*poses, "right"], 3),
         turn={"difference": "turn", "cost": None},
     )
     assert [row["difference"] for row in rows][:2] == ["brightness", ALL]
@@ -170,6 +171,9 @@ def test_the_curve_tells_where_a_turn_is_seen_and_what_it_costs(spec: NetworkPar
     assert curve == {0.0: 0.0, 30.0: 0.5, 60.0: 1.0}
     row = turn_row(network, curve, full=60, turn=30)
     assert (row["left_recall"], row["cost"]) == (0.5, 0.25)
+    # Of four poses the left turns' recall is a quarter.
+    poses = says_left_above(spec.model_copy(update={"target": "pose"}), 0.45)
+    assert turn_row(poses, curve, full=60, turn=30)["cost"] == 0.125
 
 
 @pytest.mark.parametrize("curve", [{0.0: 0.0, 30.0: 0.2, 60.0: 0.4}, {0.0: 1.0, 30.0: 1, 60.0: 1}])

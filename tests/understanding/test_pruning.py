@@ -7,6 +7,7 @@ from happymaps.datasets import to_input
 from happymaps.networks import Network, build_network
 from happymaps.params import NetworkParams
 from happymaps.training import logits_of
+from happymaps.understanding import pruning
 from happymaps.understanding.neurons import Neuron
 from happymaps.understanding.pruning import moments, prove, without
 from toys import toy_faces
@@ -106,6 +107,21 @@ def test_moments_are_those_of_what_is_handed_on(network: Network) -> None:
     np.testing.assert_allclose(
         known["conv2d_1"].covariance, np.cov(values, bias=True), rtol=1e-3, atol=1e-7
     )
+
+
+def test_chance_has_three_rounds_of_its_own(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    real = pruning._random_neurons
+
+    def watched(removed: pruning.Removed, sizes: dict[str, int], seed: int) -> pruning.Removed:
+        drawn.append(real(removed, sizes, seed))
+        return drawn[-1]
+
+    monkeypatch.setattr(pruning, "_random_neurons", watched)
+    prove(network, {"dense_1": [Neuron("dead")] * 3 + [Neuron()] * 5}, FACES, {"toy": FACES}, 0)
+    assert len({tuple(chosen["dense_1"]) for chosen in drawn[:3]}) == 3
 
 
 def test_the_proof_tells_good_advice_from_bad(network: Network) -> None:

@@ -1,4 +1,4 @@
-"""Take the frames out of the recordings."""
+"""Take the frames out of the recordings, and check what was written down of them."""
 
 from pathlib import Path
 
@@ -8,8 +8,9 @@ from tqdm import tqdm
 from happymaps.errors import InputError, exit_on_error
 from happymaps.files import replacing_folder, write_json
 from happymaps.images.video import extract_frames
+from happymaps.labelling import end_of, read_annotation
 from happymaps.params import Params
-from happymaps.stages.layout import INTERIM, METRICS, RAW
+from happymaps.stages.layout import ANNOTATIONS, INTERIM, METRICS, RAW
 
 
 def main() -> None:
@@ -31,7 +32,10 @@ def main() -> None:
                 first_number=first,
                 on_frame=bar.update,
             )
-            indices.append(_index(recording.subject, video, first, times, params.extract.rate))
+            index = _index(recording.subject, video, first, times, params.extract.rate)
+            # A mistake in it is told now, and not when all faces have been looked for.
+            read_annotation(ANNOTATIONS / f"{recording.subject}.csv", end_of(index))
+            indices.append(index)
         index = pd.concat(indices) if indices else _index("", Path(), 0, [], None)
         index.to_csv(folder / "index.csv", index=False)
     frames = {

@@ -7,6 +7,7 @@ from happymaps.files import write_csv, write_json
 from happymaps.images.faces import read_points
 from happymaps.labelling import (
     count_truth,
+    end_of,
     poses_at,
     poses_of_landmarks,
     read_annotation,
@@ -65,16 +66,10 @@ def _index(name: str) -> pd.DataFrame:
 
 def _annotated_poses(index: pd.DataFrame) -> "pd.Series[str]":
     poses = [
-        poses_at(frames["time"], read_annotation(ANNOTATIONS / f"{subject}.csv", _end(frames)))
+        poses_at(frames["time"], read_annotation(ANNOTATIONS / f"{subject}.csv", end_of(frames)))
         for subject, frames in index.groupby("subject", sort=False)
     ]
     return pd.concat(poses) if poses else pd.Series([], dtype=object)
-
-
-def _end(frames: pd.DataFrame) -> float:
-    """Where a recording ends, in seconds; a frame later, for containers round their length."""
-    last = frames.iloc[-1]
-    return float(last["until"] + (last["until"] - last["time"]))
 
 
 if __name__ == "__main__":
