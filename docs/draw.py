@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 from tables import CIFAR10, OBJECTS, PARAMS, PROJECT, SHOWN
 
 from happymaps.demo import draw_cast_sheet
-from happymaps.figures import Curve, Row, draw_curves, draw_sheet, to_pixels
+from happymaps.figures import Curve, Row, draw_curves, draw_sheet, in_rows, to_pixels
 from happymaps.sources.sample import draw_cast
 from happymaps.stages.happymaps import caption
+from happymaps.understanding.comparison import PUBLISHED
 
 DOCS = Path(__file__).parent
 PEOPLE = 5
@@ -46,10 +47,7 @@ def _draw_dense(path: Path) -> None:
     neurons = table[table["layer"] == "dense_1"].to_dict("records")
     captions = [caption(one) for one in neurons]  # type: ignore[arg-type]
     pixels = to_pixels(maps.float().numpy())
-    rows = [
-        Row("", pixels[start : start + BESIDE], captions[start : start + BESIDE])
-        for start in range(0, len(pixels), BESIDE)
-    ]
+    rows = in_rows("", pixels, captions, BESIDE)
     draw_sheet(path, "dense_1 of experiment0: what makes each neuron happiest", rows, BESIDE)
 
 
@@ -99,8 +97,6 @@ def _steps() -> list[Curve]:
 
 MAPS = 10  # of a layer
 BESIDE = 8  # of the neurons of a dense layer: more could not be read on a page
-
-PUBLISHED = [name for name in PARAMS["networks"] if name != "generalist"]
 
 # What the pipeline draws and holds no photograph.
 COPIES = {

@@ -148,7 +148,8 @@ def _path(text: str) -> Path:
 
 def _output(text: str) -> Path:
     path = _path(text)
-    if text.endswith("/") or os.path.isdir(path):  # noqa: PTH112, for `Path.is_dir` raises where one may not look
+    is_there = os.path.isdir(path)  # noqa: PTH112, for `Path.is_dir` raises where one may not look
+    if is_there or text.endswith("/"):
         return path / "explanation"
     return path.with_suffix("") if path.suffix in (".png", ".json") else path
 

@@ -33,6 +33,20 @@ class Row:
     captions: Sequence[str]
 
 
+def in_rows(
+    title: str, images: Sequence[NDArray[np.uint8]], captions: Sequence[str], columns: int
+) -> list[Row]:
+    """Images and their captions in rows of so many `columns`; the first one has the title."""
+    return [
+        Row(
+            "" if start else title,
+            images[start : start + columns],
+            captions[start : start + columns],
+        )
+        for start in range(0, len(images), columns)
+    ]
+
+
 def draw_sheet(path: Path, title: str, rows: Sequence[Row], columns: int, *, zoom: int = 1) -> None:
     """Draw rows of images as one PNG; the same rows give the same bytes.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from happymaps.datasets import LabelledImages
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import predictions, some_of
-from happymaps.figures import Row, as_picture, draw_sheet, to_pixels, zoom_of
+from happymaps.figures import Row, as_picture, draw_sheet, in_rows, to_pixels, zoom_of
 from happymaps.files import replacing_folder
 from happymaps.networks import Network, load_network
 from happymaps.params import load_study
@@ -34,7 +34,7 @@ def main() -> None:
     with replacing_folder(PLOTS / "feature_maps" / name) as folder:
         first = to_pixels(kernels(network))
         title = f"{name}: kernels of the first layer (grey is 0; one scale for all)"
-        rows = list(_rows("", first, [str(number) for number in range(len(first))]))
+        rows = in_rows("", first, [str(number) for number in range(len(first))], _COLUMNS)
         draw_sheet(folder / "filters.png", title, rows, _COLUMNS, zoom=_KERNEL_ZOOM)
         for set_name, faces in sets.items():
             table = predictions(network.spec, logits_of(network, faces.images), faces)
@@ -83,7 +83,8 @@ def _example(
     picture = as_picture(image.numpy())
     yield Row(f"{kind} ({about['image']}: its truth; the answer)", [picture], [caption])
     for layer, maps in feature_maps(network, image).items():
-        yield from _rows(layer, _enlarged(maps, network.image_size), [""] * len(maps))
+        enlarged = _enlarged(maps, network.image_size)
+        yield from in_rows(layer, enlarged, [""] * len(maps), _COLUMNS)
 
 
 def _enlarged(maps: Tensor, size: int) -> list[NDArray[np.uint8]]:
@@ -91,12 +92,6 @@ def _enlarged(maps: Tensor, size: int) -> list[NDArray[np.uint8]]:
     zoom = max(1, size // maps.shape[-1])
     pixels = to_pixels(maps.unsqueeze(1).numpy())
     return [image.repeat(zoom, axis=0).repeat(zoom, axis=1) for image in pixels]
-
-
-def _rows(title: str, images: list[NDArray[np.uint8]], captions: list[str]) -> Iterator[Row]:
-    for start in range(0, len(images), _COLUMNS):
-        end = start + _COLUMNS
-        yield Row("" if start else title, images[start:end], captions[start:end])
 
 
 if __name__ == "__main__":

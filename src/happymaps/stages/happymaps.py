@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from happymaps.datasets import LabelledImages
 from happymaps.errors import exit_on_error
-from happymaps.figures import Row, as_picture, draw_sheet, to_pixels, zoom_of
+from happymaps.figures import Row, as_picture, draw_sheet, in_rows, to_pixels, zoom_of
 from happymaps.files import replacing, replacing_folder, write_csv, write_json
 from happymaps.networks import Network, load_network
 from happymaps.params import HappymapsParams, load_study
@@ -145,15 +145,11 @@ def _draw_sheets(
             columns = min(len(pixels), _DECISION_COLUMNS) if is_decision else _COLUMNS
             size = network.image_size
             captions = [caption(one) for one in _records(neurons)]
-            rows = [
-                Row("", pixels[start : start + columns], captions[start : start + columns])
-                for start in range(0, len(pixels), columns)
-            ]
             draw_sheet(
                 draft / f"{layer}.png",
                 f"{name}, {layer}: what makes each neuron happiest"
                 " (activation of the map / largest on a real image; flag)",
-                rows,
+                in_rows("", pixels, captions, columns),
                 columns,
                 zoom=zoom_of(size, _DECISION_SIZE) if is_decision else zoom_of(size),
             )

@@ -124,7 +124,7 @@ def readability(maps: Tensor, images: Tensor, labels: Tensor) -> float:
     return float(np.mean(found))
 
 
-_PUBLISHED = (
+PUBLISHED = (
     "experiment0",
     "fewer_filters",
     "deeper_dense",
@@ -161,7 +161,7 @@ def published_claims(
         parameters: per network, how many it has.
         readable: per network, the `readability` of its decision maps.
     """
-    happymaps = {name: happymaps[name] for name in _PUBLISHED if name in happymaps}
+    happymaps = {name: happymaps[name] for name in PUBLISHED if name in happymaps}
     return [
         *_complement_claims(happymaps),
         *_same_claims(pairs, parameters),
