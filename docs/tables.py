@@ -258,8 +258,8 @@ def _value(value: object) -> str:
 TABLES: dict[str, Callable[[], Iterator[Row]]] = {
     "| network | `cmu_test` | `intel_woman` | `intel_man` | `pexels_woman` | `liveportrait_man`"
     " | `liveportrait_woman` |": _accuracies,
-    '| `experiment0` on | images | left turns | "never left" scores | accuracy | balanced accuracy'
-    " | false positives | false negatives |": _left_turns,
+    '| `experiment0` on | images | looking left | "never left" scores | accuracy'
+    " | balanced accuracy | false positives | false negatives |": _left_turns,
     "| | published | here |": _published,
     "| network | inner neurons | dead | twins | static | taken out | accuracy on `cmu_test` before"
     " | after | at random instead | map / best image, layer by layer |": _advice,
@@ -274,7 +274,7 @@ TABLES: dict[str, Callable[[], Iterator[Row]]] = {
     ),
     "| person | heads found | costs of `experiment0` |": _differences,
     "| network | folds | standard deviation | worst person | left or not | worst person"
-    " | recordings: left or not | left turns missed | false positives | own classes"
+    " | recordings: left or not | left missed | false positives | own classes"
     " | worst person |": _never_seen,
     "| split | accuracy | standard deviation | lowest | highest |": _leaks,
     "| step | what it changes | folds | left or not | worst person | recordings: left or not"

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,11 @@ def test_what_comes_out_is_told_at_the_end(
     told = capsys.readouterr().out
     for shown in ("experiment0", "four_class", "cmu_test", "umo", "velu", "wyn"):
         assert shown in told
+    scores = json.loads((reproduced.folder / "metrics/test/experiment0.json").read_text())
+    everybody = scores["recordings"]
+    row = next(line for line in told.split("looking left")[1].splitlines() if "experiment0" in line)
+    counts = [everybody[key] for key in ("left", "false_negatives", "false_positives")]
+    assert row.split()[1:] == [*map(str, counts), f"{everybody['left_balanced_accuracy']:.4f}"]
     assert f"{reproduced.folder}/plots/compare/decision_layer.png" in told
     assert (reproduced.folder / "plots/compare/decision_layer.png").is_file()
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from happymaps.errors import InputError
 from happymaps.labelling import (
     count_truth,
+    end_of,
     poses_at,
     poses_of_landmarks,
     read_annotation,
@@ -39,6 +40,12 @@ def test_intervals_are_half_open_and_gaps_unlabelled(tmp_path: Path) -> None:
 def test_the_header_alone_leaves_every_frame_unlabelled(tmp_path: Path) -> None:
     poses = poses_at(pd.Series([0.0, 1.0]), read_annotation(write(tmp_path, ""), 2))
     assert poses.isna().all()
+
+
+@pytest.mark.parametrize(("seconds", "end"), [(0.04, 10.04), (2, 10.1)])
+def test_a_recording_ends_a_frame_after_its_last_at_most(seconds: float, end: float) -> None:
+    frames = pd.DataFrame({"time": [9.0, 10 - seconds], "until": [9.5, 10.0]})
+    assert end_of(frames) == pytest.approx(end)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,12 @@ _CONFIG = """\
     analytics = false
     check_update = false
 """
+_LEFT_OR_NOT = {
+    "left": "looking left",
+    "false_negatives": "of these missed",
+    "false_positives": "others called left",
+    "left_balanced_accuracy": "balanced accuracy",
+}
 _STRANGERS = ("youtube_faces", "facial_expressions")
 # A demo is for looking, and takes minutes: one network of each kind, and rougher maps.
 _NETWORKS = ("experiment0", "four_class", "linear_output")
@@ -168,13 +174,30 @@ def _one_picture(folder: Path, pose: Pose, eyes: str, number: int) -> Path:
     return files[number % len(files)]
 
 
+def _print_table(rows: dict[str, dict[str, float | None]]) -> None:
+    table = pd.DataFrame.from_dict(rows, orient="index").rename(columns=_LEFT_OR_NOT)
+    print(table.to_string(float_format="{:.4f}".format))
+
+
 def _report(folder: Path) -> None:
-    accuracies = {}
-    for file in sorted((folder / "metrics/test").glob("*.json")):
-        figures = json.loads(file.read_text())
-        accuracies[file.stem] = {name: scores.get("accuracy") for name, scores in figures.items()}
+    tests = {
+        file.stem: json.loads(file.read_text())
+        for file in sorted((folder / "metrics/test").glob("*.json"))
+    }
     print("\nAccuracy of every network on its test part and on people of another room:\n")
-    print(pd.DataFrame(accuracies).T.to_string(float_format="{:.4f}".format))
+    _print_table(
+        {
+            name: {test: scores.get("accuracy") for test, scores in figures.items()}
+            for name, figures in tests.items()
+        }
+    )
+    print("\nWhat it says when all these people are asked for left or not:\n")
+    _print_table(
+        {
+            name: {key: figures["recordings"].get(key) for key in _LEFT_OR_NOT}
+            for name, figures in tests.items()
+        }
+    )
     print(
         f"\nAll metrics: {folder}/metrics/\nThe cast: {folder}/plots/cast.png"
         f"\nWhat each network looks for: {folder}/plots/compare/decision_layer.png, and layer by"

@@ -14,6 +14,7 @@ from happymaps.params import OBJECTS, POSES, LandmarksParams
 _COLUMNS = ["start", "end", "pose"]
 _TRUTH_COLUMNS = ["image", "left", "pose", "subject"]
 _OBJECT_COLUMNS = ["image", "object", "part"]
+_ROUNDED = 0.1  # seconds, at most, by which a container's length is more than its frames'
 
 
 class _Marks(NamedTuple):
@@ -69,13 +70,13 @@ def read_annotation(path: Path, end_of_video: float) -> pd.DataFrame:
 
 
 def end_of(frames: pd.DataFrame) -> float:
-    """Where a recording ends, in seconds; a frame later, for containers round their length.
+    """Where a recording ends, in seconds; a little later, for containers round their length.
 
     Args:
         frames: columns `time` and `until`, in seconds; at least one row.
     """
     last = frames.iloc[-1]
-    return float(last["until"] + (last["until"] - last["time"]))
+    return float(last["until"] + min(last["until"] - last["time"], _ROUNDED))
 
 
 def _read_rows(path: Path) -> pd.DataFrame:

@@ -182,6 +182,7 @@ def fit(
     with tqdm(total=total, unit="image", desc="training", disable=not progress) as bar:
         bar.update(len(history) * len(train))
         for number in range(len(history) + 1, spec.epochs + 1):
+            bar.set_description(_heading(history, spec.epochs))
             epoch_seed = _epoch_seed(seed, number)
             torch.manual_seed(epoch_seed)
             rng = np.random.default_rng(epoch_seed)
@@ -205,15 +206,17 @@ def fit(
                 )
             watched_accuracy = _accuracy(watched_logits, watched_labels)
             epoch = Epoch(number, loss, accuracy, watched_loss, watched_accuracy)
-            bar.set_postfix_str(
-                f"epoch {number}/{spec.epochs}, loss {loss:.4f}, accuracy {accuracy:.4f},"
-                f" watched accuracy {epoch.watched_accuracy:.4f}"
-            )
             history.append(epoch)
             state.save(network, optimizer, history)
             log(epoch)
     fold_batch_norm(network)
     network.eval()
+
+
+def _heading(history: Sequence[Epoch], epochs: int) -> str:
+    """Of a progress bar: the epoch that begins, and how good the last one was."""
+    epoch = f"epoch {len(history) + 1}/{epochs}"
+    return f"{epoch}, watched accuracy {history[-1].watched_accuracy:.4f}" if history else epoch
 
 
 def computes_in_bfloat16(precision: Precision, device: torch.device) -> bool:
@@ -333,6 +336,9 @@ def _train_epoch(
         loss_sum += loss.item() * len(labels)
         correct += _accuracy(logits, wanted) * len(labels)
         seen += len(labels)
+        bar.set_postfix_str(
+            f"loss {loss_sum / seen:.4f}, accuracy {correct / seen:.4f}", refresh=False
+        )
         bar.update(len(labels))
     return loss_sum / seen, correct / seen
 

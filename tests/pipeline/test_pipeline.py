@@ -342,7 +342,8 @@ def folder_hash(folder: Path) -> str:
 @pytest.mark.parametrize(
     ("stage", "output"),
     [("convert", "data/interim/cmu_faces"), ("extract", "data/interim/recordings"),
-     ("crop", "data/processed/cmu_faces/plain"), ("fetch_faces", "data/raw/cmu_faces")],
+     ("crop", "data/processed/cmu_faces/plain"), ("fetch_faces", "data/raw/cmu_faces"),
+     ("train experiment0", "plots/train/experiment0")],
 )  # fmt: skip
 def test_a_stage_killed_half_way_leaves_the_last_good_output(
     project: Project, stage: str, output: str
@@ -350,7 +351,7 @@ def test_a_stage_killed_half_way_leaves_the_last_good_output(
     before = folder_hash(project.folder / output)
     drafts = (project.folder / output).parent, f".{Path(output).name}.*.draft"
     process = subprocess.Popen(
-        [sys.executable, "-m", f"happymaps.stages.{stage}"],
+        [sys.executable, "-m", *f"happymaps.stages.{stage}".split()],
         cwd=project.folder,
         env=os.environ | {"PYTHONPATH": str(project.folder / "src")},
         stderr=subprocess.DEVNULL,
@@ -367,7 +368,7 @@ def test_a_stage_killed_half_way_leaves_the_last_good_output(
     assert process.wait() == -signal.SIGKILL, "ended before it could be killed"
     assert folder_hash(project.folder / output) == before
     assert project.run("git", "status", "--short").stdout == ""
-    done = project.python("-m", f"happymaps.stages.{stage}")
+    done = project.python("-m", *f"happymaps.stages.{stage}".split())
     assert done.returncode == 0, done.stderr
     assert folder_hash(project.folder / output) == before
     assert not any(drafts[0].glob(drafts[1]))

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,11 +8,14 @@ import torch
 from happymaps.understanding.comparison import (
     Kinds,
     Side,
+    _agreement,
     compare,
     published_claims,
     readability,
+    static_shares,
     table_of,
 )
+from happymaps.understanding.neurons import are_static
 from happymaps.understanding.similarity import gram
 
 
@@ -23,12 +27,14 @@ def side(seed: int, *, classes: tuple[str, ...] = ("not left", "left"), hidden: 
         "dense_1": torch.rand(hidden, 1, 16, 16, generator=generator),
         "dense_2": torch.rand(len(classes), 1, 16, 16, generator=generator),
     }
+    predicted = torch.randint(len(classes), (60,), generator=generator)
     return Side(
         classes=classes,
         decision_layer="dense_2",
         maps=maps,
         grams={layer: gram(torch.rand(60, 7, generator=generator)) for layer in maps},
-        said_left={"cmu_test": (torch.rand(60, generator=generator) < 0.5).numpy()},
+        predicted={"cmu_test": predicted.numpy()},
+        said_left={"cmu_test": (predicted == classes.index("left")).numpy()},
     )
 
 
@@ -46,7 +52,7 @@ def shuffled_neurons(one: Side) -> Side:
     for layer in ("conv2d_1", "dense_1"):
         order = torch.randperm(len(maps[layer]), generator=torch.Generator().manual_seed(9))
         maps[layer] = maps[layer][order]
-    return Side(one.classes, one.decision_layer, maps, one.grams, one.said_left)
+    return replace(one, maps=maps)
 
 
 def test_the_same_network_is_found_the_same_and_controls_are_not() -> None:
@@ -76,11 +82,22 @@ def test_two_networks_of_chance_are_no_more_alike_than_their_controls() -> None:
 def test_a_control_is_the_mean_of_both_ways() -> None:
     one, other = kinds(0), kinds(50)
     found = compare(one, other)["agreement"]["cmu_test"]
-    there = (
-        one["trained"].said_left["cmu_test"] == other["untrained"].said_left["cmu_test"]
-    ).mean()
-    back = (one["untrained"].said_left["cmu_test"] == other["trained"].said_left["cmu_test"]).mean()
+    there = _agreement(one["trained"], other["untrained"], "cmu_test")
+    back = _agreement(one["untrained"], other["trained"], "cmu_test")
     assert found["untrained"] == pytest.approx((there + back) / 2)
+
+
+def test_all_answers_have_to_agree_where_classes_are_the_same() -> None:
+    four = side(3, classes=("straight", "left", "right", "up"))
+    never_left = replace(four, said_left={"cmu_test": np.zeros(60, bool)})
+    straight, up = (
+        replace(never_left, predicted={"cmu_test": np.full(60, number)}) for number in (0, 3)
+    )
+    two = side(0, classes=("left", "not left"))
+    not_left = replace(two, predicted={"cmu_test": np.ones(60, int)}, said_left=straight.said_left)
+    assert _agreement(straight, straight, "cmu_test") == 1
+    assert _agreement(straight, up, "cmu_test") == 0
+    assert _agreement(not_left, up, "cmu_test") == 1
 
 
 def test_only_classes_and_layers_that_both_have_are_compared() -> None:
@@ -88,11 +105,11 @@ def test_only_classes_and_layers_that_both_have_are_compared() -> None:
     two = side(0)
     maps = dict(four.maps) | {"dense_2": torch.rand(4, 1, 16, 16)}
     maps["dense_2"][1] = two.maps["dense_2"][1]
-    four = Side(four.classes, "dense_2", maps, four.grams, four.said_left)
+    four = replace(four, maps=maps)
     found = compare(kinds(0, two), kinds(3, four, classes=four.classes, hidden=9))
     assert found["decision_maps"]["similarity"] == pytest.approx(1)
-    flat = Side(two.classes, "dense_1", {"conv2d_1": two.maps["conv2d_1"],
-                "dense_1": two.maps["dense_2"]}, two.grams, two.said_left)  # fmt: skip
+    flat_maps = {"conv2d_1": two.maps["conv2d_1"], "dense_1": two.maps["dense_2"]}
+    flat = replace(two, decision_layer="dense_1", maps=flat_maps)
     found = compare(kinds(0, two), {"trained": flat, "untrained": flat, "shuffled": flat})
     assert set(found["layer_maps"]) == {"conv2d_1"}
     assert found["decision_maps"]["similarity"] == pytest.approx(1)
@@ -113,7 +130,8 @@ def test_readability_is_the_likeness_to_what_tells_a_class_apart() -> None:
 def metrics(complementarity: float, static: int) -> dict[str, Any]:
     return {
         "conv2d_1": {"neurons": 10, "dead": 2, "static": static, "twins": 0},
-        "dense_1": {"neurons": 2, "dead": 0, "static": 0, "twins": 0},
+        "dense_1": {"neurons": 5, "dead": 0, "static": static // 2, "twins": 0},
+        "dense_2": {"neurons": 2, "dead": 0, "static": 0, "twins": 0},
         "decision": {"complementarity": complementarity, "untrained_complementarity": -0.5},
     }
 
@@ -143,15 +161,16 @@ def test_every_claim_can_hold_and_fail(
     pairs = {f"experiment0-{name}": pair(similarity, 0.4) for name in names[1:]}
     parameters = dict.fromkeys(names, 100) | {"fewer_filters": ratio}
     legible = dict.fromkeys(names, 0.5) | {"four_class": readable}
-    claims = published_claims(pairs, happymaps, parameters, legible)
-    assert len(claims) == 10
+    controls = {key: {"conv2d_1": 0.1, "dense_1": 0.0} for key in names}
+    claims = published_claims(pairs, happymaps, parameters, legible, controls)
+    assert len(claims) == 11
     assert {claim.holds for claim in claims} == {holds}
     assert [claim.control for claim in claims].count(None) == 1
 
 
 def test_a_claim_knows_its_pair_in_whatever_order_the_networks_are() -> None:
     there, back = (
-        published_claims({name: pair(0.9, 0.4)}, {}, {}, {})
+        published_claims({name: pair(0.9, 0.4)}, {}, {}, {}, {})
         for name in ("experiment0-no_dense", "no_dense-experiment0")
     )
     assert len(there) == 1
@@ -160,13 +179,30 @@ def test_a_claim_knows_its_pair_in_whatever_order_the_networks_are() -> None:
 
 def test_claims_on_networks_that_are_not_there_are_left_out() -> None:
     found = {"mine": metrics(0.5, 0), "no_dense": metrics(-0.95, 5)}
-    claims = published_claims({}, found, dict.fromkeys(found, 5), dict.fromkeys(found, 0.1))
+    figures = dict.fromkeys(found, 5), dict.fromkeys(found, 0.1)
+    static = {key: {"conv2d_1": 0.1} for key in found}
+    claims = published_claims({}, found, *figures, static)
     # The study knows nothing of "mine".
     assert [(claim.claim, claim.figure) for claim in claims] == [
         ("the two decision maps behind a softmax are complements", -0.95),
-        ("many inner maps are static", 0.5),
+        ("many maps of convolutions are static", 0.5),
     ]
-    assert published_claims({}, {"mine": metrics(-0.95, 5)}, {"mine": 5}, {"mine": 0.1}) == []
+    assert claims[1].control == 0.1
+    mine = {"mine": metrics(-0.95, 5)}
+    assert published_claims({}, mine, {"mine": 5}, {"mine": 0.1}, {"mine": {}}) == []
+
+
+def test_static_shares_are_of_inner_layers_beside_the_untrained_maps() -> None:
+    one, flat = side(0), torch.rand(4, 1, 16, 16)
+    flat[0] = 0.5
+    changed = replace(one, maps={**one.maps, "conv2d_1": flat})
+    found = static_shares(changed, one)
+    assert set(found) == {"conv2d_1", "dense_1"}
+    assert found["conv2d_1"] == pytest.approx(
+        are_static(flat, one.maps["conv2d_1"]).double().mean()
+    )
+    assert found["conv2d_1"] >= 0.25
+    assert found["dense_1"] == 0
 
 
 def test_a_table_is_symmetric_and_averages_over_layers() -> None:

@@ -27,7 +27,10 @@ def fetch(recording: RecordingParams, destination: Path, fetched_before: Path) -
     if recording.path is not None:
         target = destination / f"{recording.subject}{recording.path.suffix}"
         if not recording.path.is_file():
-            raise InputError(f"{recording.path}: no such recording (of {recording.subject})")
+            raise InputError(
+                f"{recording.path}: no such recording (of {recording.subject}); correct its path in"
+                " params.yaml"
+            )
         shutil.copyfile(recording.path, target)
         origin, source = "path", str(recording.path)
     else:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
+from happymaps.answering import answer
 from happymaps.datasets import LabelledImages, to_input
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import says_left
@@ -27,13 +28,14 @@ from happymaps.stages.layout import (
     PLOTS,
 )
 from happymaps.stages.sets import parts, tests
-from happymaps.training import best_device, configure_torch, logits_of
+from happymaps.training import best_device, configure_torch
 from happymaps.understanding.comparison import (
     Kinds,
     Side,
     compare,
     published_claims,
     readability,
+    static_shares,
     table_of,
 )
 from happymaps.understanding.layers import layer_outputs, neuron_layers
@@ -67,7 +69,10 @@ def main() -> None:
         name: json.loads((METRICS / "happymaps" / f"{name}.json").read_text()) for name in names
     }
     of_trained = {name: found["trained"] for name, found in readable.items()}
-    claims = published_claims(pairs, metrics, parameters, of_trained)
+    static = {
+        name: static_shares(sides["shuffled"], sides["untrained"]) for name, sides in kinds.items()
+    }
+    claims = published_claims(pairs, metrics, parameters, of_trained, static)
     write_json(
         METRICS / "compare.json",
         {"pairs": pairs, "claims": [asdict(claim) for claim in claims], "readability": readable},
@@ -115,15 +120,14 @@ def _side(
     network: Network, kind: str, maps: dict[str, Tensor], sets: Mapping[str, LabelledImages]
 ) -> Side:
     network.to(best_device())
+    answered = {name: answer(network, faces.images) for name, faces in sets.items()}
     return Side(
         classes=network.spec.classes,
         decision_layer=network.decision_layer,
         maps={layer: maps[f"{kind}/{layer}"] for layer in neuron_layers(network)},
         grams=_grams(network, sets["cmu_test"]),
-        said_left={
-            name: says_left(network.spec, logits_of(network, faces.images))
-            for name, faces in sets.items()
-        },
+        predicted={name: logits.argmax(dim=1).numpy() for name, logits in answered.items()},
+        said_left={name: says_left(network.spec, logits) for name, logits in answered.items()},
     )
 
 

@@ -5,7 +5,7 @@ import sys
 from dvclive import Live
 
 from happymaps.errors import exit_on_error
-from happymaps.files import write_json
+from happymaps.files import replacing_folder, write_json
 from happymaps.networks import SavedNetwork, build_network, parameter_count, save_network
 from happymaps.params import load_study
 from happymaps.stages.layout import CHECKPOINTS, METRICS, MODELS, PLOTS
@@ -24,7 +24,10 @@ def main() -> None:
     watched = watched_part(split)
     checkpoint = CHECKPOINTS / f"{name}.safetensors"
     network = build_network(spec, params.crop.size, params.crop.channels, seed=params.seed)
-    with Live(str(PLOTS / "train" / name), save_dvc_exp=False, dvcyaml=None) as live:
+    with (
+        replacing_folder(PLOTS / "train" / name) as draft,
+        Live(str(draft), save_dvc_exp=False, dvcyaml=None) as live,
+    ):
         history: list[Epoch] = []
 
         def log(epoch: Epoch) -> None:

@@ -50,9 +50,7 @@ def judge(
     largest = real.max(dim=0).values
     dead = (largest <= 0) | ~reachable
     alike = correlations(maps, maps)
-    # At most 5 in 100 of the untrained maps are below the lower one.
-    limit = structure(untrained).quantile(_UNTRAINED_SHARE, interpolation="lower")
-    static = structure(maps) < limit
+    static = are_static(maps, untrained)
     found = [Neuron("dead") if is_dead else Neuron() for is_dead in dead.tolist()]
     stays: list[int] = []
     for number in argsort(largest, descending=True, stable=True).tolist():
@@ -66,6 +64,13 @@ def judge(
         if static[number]:
             found[number] = Neuron("static")
     return found
+
+
+def are_static(maps: Tensor, untrained: Tensor) -> Tensor:
+    """Which of a layer's maps have too little structure, as `judge` says: (K,) bool."""
+    # At most 5 in 100 of the untrained maps are below the lower one.
+    limit = structure(untrained).quantile(_UNTRAINED_SHARE, interpolation="lower")
+    return structure(maps) < limit
 
 
 def structure(maps: Tensor) -> Tensor:

@@ -69,14 +69,30 @@ def gram(features: Tensor) -> NDArray[np.float64]:
 
 
 def linear_cka(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Linear centred kernel alignment (Kornblith et al. 2019) of two layers, in [0, 1].
+    """Linear centred kernel alignment (Kornblith et al. 2019) of two layers, at most 1.
+
+    With the unbiased estimator of HSIC (Nguyen et al. 2021, "Do wide and deep networks learn the
+    same things?"): the plain one comes to 1 for any two layers, however unrelated, that have many
+    more neurons than there are images.
 
     Args:
-        one: the first layer's `gram` matrix, (N, N).
+        one: the first layer's `gram` matrix, (N, N), of at least four images.
         other: the second's, of the same N images in the same order.
 
     Returns:
-        0 where a layer answers the same to every image.
+        About 0, and at times a little less, for unrelated layers; 0 where a layer answers the same
+        to every image.
     """
-    lengths = np.linalg.norm(one) * np.linalg.norm(other)
-    return float((one * other).sum() / lengths) if lengths > 0 else 0.0
+    first, second = _without_bias(one), _without_bias(other)
+    lengths = np.linalg.norm(first) * np.linalg.norm(second)
+    return float((first * second).sum() / lengths) if lengths > 0 else 0.0
+
+
+def _without_bias(product: NDArray[np.float64]) -> NDArray[np.float64]:
+    """U-centred: products of two of these are unbiased (Szekely and Rizzo 2014)."""
+    count = len(product)
+    centred = product - np.diag(np.diag(product))
+    sums = centred.sum(axis=0) / (count - 2)
+    centred += sums.sum() / (count - 1) - sums - sums[:, None]
+    np.fill_diagonal(centred, 0)
+    return centred
