@@ -23,10 +23,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.measuring import processor
 from happymaps.augmentation import Augmenter
 from happymaps.datasets import LabelledImages, to_input
+from happymaps.devices import configure_torch
 from happymaps.images.boxes import Box
 from happymaps.networks import add_batch_norm, build_network
 from happymaps.params import NetworkParams, Params
-from happymaps.training import configure_torch
 
 RESULT = Path(__file__).with_suffix(".json")
 IMAGES, STEPS, ROUNDS = 512, 40, 7

@@ -39,9 +39,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.measuring import in_own_process, processor, was_one_side
 from happymaps.datasets import load_parts, to_input
+from happymaps.devices import configure_torch
 from happymaps.networks import Network, load_network
 from happymaps.params import Params
-from happymaps.training import configure_torch
 from happymaps.understanding.attributions import attribute, class_scores, superpixels
 
 RESULT = Path(__file__).with_suffix(".json")

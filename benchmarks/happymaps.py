@@ -56,9 +56,9 @@ from benchmarks.measuring import (
     processor,
     was_one_side,
 )
+from happymaps.devices import computes_in_bfloat16, configure_torch
 from happymaps.networks import Conv2D, Dense, Network, load_network
 from happymaps.params import Params
-from happymaps.training import computes_in_bfloat16, configure_torch
 from happymaps.understanding.activation_maximization import happy_maps
 from happymaps.understanding.attributions import BeforeRelu
 from happymaps.understanding.layers import activations, layer_outputs, neuron_layers

@@ -78,8 +78,9 @@ def _run_happymaps(params: Params) -> dict[str, Any]:
     import torch
 
     from happymaps.datasets import LabelledImages
+    from happymaps.devices import configure_torch
     from happymaps.networks import build_network
-    from happymaps.training import configure_torch, fit
+    from happymaps.training import fit
 
     configure_torch(params.threads)
     pixels, labels = _images(params)

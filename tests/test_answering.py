@@ -3,10 +3,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from happymaps.answering import answer
+from happymaps.answering import answer, logits_of
 from happymaps.networks import Network, build_network
 from happymaps.params import POSES, Cifar10Params, NetworkParams
-from happymaps.training import logits_of
 from toys import toy_faces, toy_objects
 
 SIZE = 64  # of which two pixels are a thirty-second

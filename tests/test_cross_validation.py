@@ -13,6 +13,7 @@ import torch
 from joblib.externals.loky import get_reusable_executor
 from torch import Tensor, nn
 
+from happymaps.answering import logits_of
 from happymaps.cross_validation import (
     Everybody,
     Training,
@@ -20,13 +21,14 @@ from happymaps.cross_validation import (
     answer_everybody,
 )
 from happymaps.datasets import LabelledImages, WithHeads, joined
+from happymaps.devices import configure_torch
 from happymaps.errors import InputError
 from happymaps.images.boxes import Box
 from happymaps.networks import build_network
 from happymaps.params import POSES, CrossValidateParams, NetworkParams, Params, TrainParams
 from happymaps.splitting import folds_by_person
 from happymaps.stages.cross_validate import _of_recordings
-from happymaps.training import configure_torch, fit, logits_of
+from happymaps.training import fit
 from toys import toy_faces
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -25,6 +25,16 @@ def test_a_demo_is_the_project_with_the_cast_for_its_source(reproduced: Project)
     assert ours == theirs
 
 
+def test_a_demo_is_not_made_within_what_it_copies(tmp_path: Path) -> None:
+    for name in ("src/demo", "src", "data/manifests/demo"):
+        project = tmp_path / "project"
+        project.mkdir(exist_ok=True)
+        (project / "dvc.yaml").touch()
+        with pytest.raises(InputError, match="among what is copied"):
+            prepare(project, project / name, people=2)
+        assert not (project / name).exists()
+
+
 @pytest.mark.parametrize("people", [1, 21])
 def test_a_cast_of_the_wrong_size_is_refused(tmp_path: Path, people: int) -> None:
     with pytest.raises(InputError, match="between 2 and 20"):

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from happymaps import evaluation
+from happymaps.answering import logits_of
 from happymaps.datasets import LabelledImages
 from happymaps.evaluation import answers, left_roc, object_scores, predictions, says_left
 from happymaps.networks import build_network
 from happymaps.params import OBJECTS, NetworkParams
-from happymaps.training import logits_of
 from toys import toy_faces, toy_objects
 
 

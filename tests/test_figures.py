@@ -152,6 +152,8 @@ def test_tables_stand_beside_each_other_or_in_so_many_columns(tmp_path: Path) ->
     width, height = draw_tables(tmp_path / "row.png", -1, None)
     assert draw_tables(tmp_path / "square.png", -1, 2) == (width // 2, height * 2)
     assert draw_tables(tmp_path / "column.png", -1, 1) == (width // 4, height * 4)
+    # A place stays empty.
+    assert draw_tables(tmp_path / "three.png", -1, 3) == (width * 3 // 4, height * 2)
 
 
 def test_colours_reach_from_least_to_one(tmp_path: Path) -> None:

@@ -64,6 +64,47 @@ def test_a_killed_writer_leaves_the_old_output_and_its_litter_is_cleared(tmp_pat
     assert [path.name for path in target.iterdir()] == ["better"]
 
 
+def test_a_writer_at_work_keeps_its_draft(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib\n"
+        "from happymaps.files import replacing_folder\n"
+        "with replacing_folder(pathlib.Path(sys.argv[1])) as draft:\n"
+        "    print(flush=True)\n"
+        "    input()\n"
+        "    (draft / 'slow').touch()\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "out")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as slow:
+        assert slow.stdin is not None
+        assert slow.stdout is not None
+        slow.stdout.readline()
+        with replacing_folder(tmp_path / "out") as draft:
+            (draft / "quick").touch()
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["quick"]
+        slow.stdin.write(b"\n")
+        slow.stdin.close()
+        assert slow.wait() == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["slow"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_cannot_be_put_in_place_leaves_the_old_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "out"
+    with replacing_folder(target) as draft:
+        (draft / "good").touch()
+
+    def full(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="disk full"), replacing_folder(target):
+        pass
+    assert [path.name for path in target.iterdir()] == ["good"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_a_draft_of_another_whose_name_begins_alike_is_left_alone(tmp_path: Path) -> None:
     with replacing(tmp_path / "face.npy") as outer:
         outer.write_text("half")

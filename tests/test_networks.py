@@ -11,6 +11,7 @@ from happymaps.networks import (
     Dense,
     SavedNetwork,
     add_batch_norm,
+    apply_head,
     batch_norms,
     build_network,
     fold_batch_norm,
@@ -208,6 +209,7 @@ def test_a_folded_batch_norm_leaves_a_network_that_answers_as_before(
     for _ in range(5):
         network.logits(images)
     before = network.eval().logits(images)
+    assert torch.equal(network(images), apply_head(spec, before))
     fold_batch_norm(network)
     assert network.state_dict().keys() == plain.state_dict().keys()
     torch.testing.assert_close(network.logits(images), before)

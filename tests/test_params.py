@@ -91,6 +91,8 @@ def test_params_hold_nothing_that_an_experiment_would_resolve_for_good() -> None
         ("recordings", [{"subject": "cmu_test", "path": "a"}], "metrics' own"),
         ("recordings", [{"subject": "recordings", "path": "a"}], "metrics' own"),
         ("recordings", [{"subject": "youtube_faces", "path": "a"}], "metrics' own"),
+        ("recordings", [{"subject": "untrained", "path": "a"}], "metrics' own"),
+        ("recordings", [{"subject": "filters", "path": "a"}], "metrics' own"),
         ("recordings", [{"subject": "facial_expressions", "path": "a"}], "metrics' own"),
         ("cross_validate.folds", 1, "cross_validate.folds"),
         ("cross_validate.backend", "threads", "cross_validate.backend"),

@@ -1,11 +1,13 @@
 """Photographs that are there at several scales, and a split that has none on both sides."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
 from happymaps.errors import InputError
 from happymaps.params import Params, SplitParams
-from happymaps.photographs import finest_copies, photographs_of
+from happymaps.photographs import finest_copies, photographs_of, read_index
 from happymaps.splitting import split
 
 SCALES = ("", "_2", "_4")
@@ -21,6 +23,14 @@ def index() -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows)
     return table.assign(image=[f"{number:06d}.png" for number in range(len(table))])
+
+
+def test_somebody_may_be_called_nan(index: pd.DataFrame, tmp_path: Path) -> None:
+    called = index.assign(subject="nan", image=[f"{number:06d}" for number in range(len(index))])
+    called.to_csv(tmp_path / "index.csv", index=False)
+    read = read_index(tmp_path)
+    assert set(read["subject"]) == {"nan"}
+    assert read["image"].tolist() == called["image"].tolist()
 
 
 @pytest.fixture

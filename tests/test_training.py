@@ -11,19 +11,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from happymaps import training
+from happymaps import devices, training
+from happymaps.answering import logits_of
 from happymaps.datasets import to_input
 from happymaps.errors import InputError
-from happymaps.networks import add_batch_norm, batch_norms, build_network
+from happymaps.networks import add_batch_norm, batch_norms, build_network, loss_of
 from happymaps.params import NetworkParams
-from happymaps.training import (
-    Epoch,
-    _optimizer,
-    _train_epoch,
-    logits_of,
-    loss_of,
-    named_figures,
-)
+from happymaps.training import Epoch, _optimizer, _train_epoch, named_figures
 from toys import ROOT, same_weights, toy_faces, toy_objects, train
 
 
@@ -111,7 +105,7 @@ def test_a_network_may_have_a_batch_size_of_its_own(spec: NetworkParams) -> None
 def test_mixed_precision_rounds_where_the_device_multiplies_bfloat16(
     spec: NetworkParams, supported: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "_multiplies_bfloat16", lambda device: supported)
+    monkeypatch.setattr(devices, "_multiplies_bfloat16", lambda device: supported)
     exact, history = train(spec)
     mixed, rounded = train(spec, precision="mixed")
     assert same_weights(exact, mixed) is not supported
@@ -123,13 +117,12 @@ def test_the_loss_of_a_mixed_training_is_exact(
     spec: NetworkParams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kinds: set[torch.dtype] = set()
-    real = training.loss_of
 
     def watched(spec: NetworkParams, logits: Tensor, labels: Tensor, **options: bool) -> Tensor:
         kinds.add(logits.dtype)
-        return real(spec, logits, labels, **options)
+        return loss_of(spec, logits, labels, **options)
 
-    monkeypatch.setattr(training, "_multiplies_bfloat16", lambda device: True)
+    monkeypatch.setattr(devices, "_multiplies_bfloat16", lambda device: True)
     monkeypatch.setattr(training, "loss_of", watched)
     train(spec, precision="mixed")
     assert kinds == {torch.float32}

@@ -15,12 +15,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from happymaps import augmentation
+from happymaps.answering import logits_of
 from happymaps.augmentation import UNCHANGED, Augmenter
 from happymaps.datasets import labels_of
 from happymaps.images.boxes import Box
 from happymaps.networks import build_network
 from happymaps.params import POSES, AugmentParams, NetworkParams, Params
-from happymaps.training import _balanced_order, _rate, _split, logits_of
+from happymaps.training import _balanced_order, _rate, _split
 from toys import ROOT, same_weights, toy_faces, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -8,10 +8,11 @@ import pandas as pd
 import torch
 
 from happymaps.datasets import LabelledImages
+from happymaps.devices import configure_torch
 from happymaps.images.boxes import Box
 from happymaps.networks import Network, build_network
 from happymaps.params import OBJECTS, NetworkParams, TrainParams
-from happymaps.training import Epoch, configure_torch, fit
+from happymaps.training import Epoch, fit
 
 ROOT = Path(__file__).parents[1]
 

@@ -5,13 +5,23 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from happymaps.augmentation import MIRRORED_POSES
+from happymaps.datasets import batches
 from happymaps.networks import Network
-from happymaps.training import logits_of
+from happymaps.params import MIRRORED_POSES
 
 # Down and across, of the image, to where it is moved: the middle and four places around it.
 _MOVED = 1 / 32
 _PLACES = [(0.0, 0.0), *product((-_MOVED, _MOVED), repeat=2)]
+
+
+@torch.inference_mode()
+def logits_of(network: Network, images: Tensor) -> Tensor:
+    """(N, C, H, W) uint8, or float32 in [0, 1] -> (N, classes) on the CPU, before the head."""
+    if len(images) == 0:
+        return torch.zeros(0, len(network.spec.classes))
+    network.eval()
+    device = next(network.parameters()).device
+    return torch.cat([network.logits(batch).cpu() for batch in batches(images, device)])
 
 
 def answer(network: Network, images: Tensor) -> Tensor:
@@ -32,7 +42,7 @@ def answer(network: Network, images: Tensor) -> Tensor:
         return logits_of(network, images)
     order = torch.arange(len(network.spec.classes))
     if network.spec.target == "pose":
-        order = torch.from_numpy(MIRRORED_POSES)
+        order = torch.tensor(MIRRORED_POSES)
     looks = []
     for down, across in _PLACES:
         moved = _moved(images, down, across)

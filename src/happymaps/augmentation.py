@@ -12,7 +12,7 @@ from torch import Tensor
 
 from happymaps.datasets import LabelledImages
 from happymaps.images.boxes import Box, ellipse
-from happymaps.params import POSES, AugmentParams
+from happymaps.params import MIRRORED_POSES, POSES, AugmentParams
 
 Image = NDArray[np.uint8]
 
@@ -34,8 +34,6 @@ UNCHANGED = AugmentParams(
 )
 
 _STRAIGHT, _LEFT, _RIGHT, _UP = (POSES.index(pose) for pose in ("straight", "left", "right", "up"))
-MIRRORED_POSES = np.arange(len(POSES))
-MIRRORED_POSES[[_LEFT, _RIGHT]] = _RIGHT, _LEFT
 
 # Of the largest angle: a head that is turned or raised by less has no clear pose.
 _LEAST_TURN = 0.55
@@ -78,7 +76,7 @@ class Augmenter:
         # (N, H, W, C), as OpenCV has them.
         self._images = np.ascontiguousarray(images.images.permute(0, 2, 3, 1).numpy())
         self._kinds = images.kinds().numpy()
-        self._mirrored = MIRRORED_POSES if images.are_faces else np.arange(len(images.names))
+        self._mirrored = np.array(MIRRORED_POSES if images.are_faces else range(len(images.names)))
         rng = np.random.default_rng(seed)
         shape = self._images.shape[1:]
         known = heads if heads is not None else [None] * len(images)

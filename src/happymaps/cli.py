@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from happymaps.errors import InputError, exit_on_error
+from happymaps.stages.layout import METRICS, MODELS
 
 if TYPE_CHECKING:
     from happymaps.params import Cifar10Params, Params
-
-_MODELS = Path("data/models")
 
 _PREDICT_HELP = """\
 Class and confidence for pictures, folders and videos, as CSV on standard output.
@@ -172,9 +171,9 @@ def _drop_output() -> None:
 def _predict(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
+    from happymaps.devices import configure_torch
     from happymaps.networks import load_network
     from happymaps.prediction import Picture, media_files, predict, read_pictures, sees_colour
-    from happymaps.training import configure_torch
 
     params = _study()
     saved = load_network(_network_file(arguments.network, params))
@@ -238,11 +237,11 @@ def _explain(arguments: argparse.Namespace) -> None:
     import torch
     from tqdm import tqdm
 
+    from happymaps.devices import configure_torch
     from happymaps.explanation import describe, draw_explanations, explain, read_failures
     from happymaps.files import write_json
     from happymaps.networks import load_network
     from happymaps.prediction import preprocess, read_moment, sees_colour
-    from happymaps.training import configure_torch
     from happymaps.understanding.attributions import with_controls
 
     params = _study()
@@ -250,8 +249,8 @@ def _explain(arguments: argparse.Namespace) -> None:
     saved = load_network(file)
     configure_torch(params.threads)
     # A file from elsewhere may carry the name of a network that it is not.
-    is_of_the_project = file.resolve() == (_MODELS / f"{saved.name}.safetensors").resolve()
-    audit = Path("metrics/audit") / f"{saved.name}.json"
+    is_of_the_project = file.resolve() == (MODELS / f"{saved.name}.safetensors").resolve()
+    audit = METRICS / "audit" / f"{saved.name}.json"
     methods = with_controls(params.attributions.methods)
     failed = read_failures(audit, methods) if is_of_the_project else None
     _require_place(arguments.output, arguments.paths)
@@ -308,11 +307,11 @@ def _study() -> "Params | Cifar10Params":
 def _network_file(name: str, params: "Params | Cifar10Params") -> Path:
     if name.endswith(".safetensors"):
         return Path(name)
-    file = _MODELS / f"{name}.safetensors"
+    file = MODELS / f"{name}.safetensors"
     if not file.is_file():
-        there = ", ".join(sorted(model.stem for model in _MODELS.glob("*.safetensors")))
+        there = ", ".join(sorted(model.stem for model in MODELS.glob("*.safetensors")))
         raise InputError(
-            f"no network {name!r} in {_MODELS}; "
+            f"no network {name!r} in {MODELS}; "
             + (f"there are {there}" if there else "`dvc repro` trains them")
         )
     if name not in params.networks:

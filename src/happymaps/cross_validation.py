@@ -18,12 +18,13 @@ from tqdm import tqdm
 
 from happymaps.answering import answer
 from happymaps.datasets import WithHeads, joined_with_heads
+from happymaps.devices import configure_torch
 from happymaps.errors import InputError
 from happymaps.evaluation import says_left
 from happymaps.networks import build_network
 from happymaps.params import CrossValidateParams, NetworkParams, TrainParams
 from happymaps.splitting import folds_by_person
-from happymaps.training import configure_torch, fit
+from happymaps.training import fit
 
 _one_at_a_time = threading.Lock()
 

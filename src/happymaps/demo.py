@@ -17,6 +17,7 @@ from happymaps.images.decode import read_grey
 from happymaps.params import POSES, Params, Pose
 from happymaps.sources.sample import STRANGERS, USERS, draw_cast
 from happymaps.sources.strangers import draw_strangers
+from happymaps.stages.layout import MORE_PEOPLE
 
 _COPIED = (
     "dvc.yaml",
@@ -40,7 +41,6 @@ _LEFT_OR_NOT = {
     "false_positives": "others called left",
     "left_balanced_accuracy": "balanced accuracy",
 }
-_STRANGERS = ("youtube_faces", "facial_expressions")
 # A demo is for looking, and takes minutes: one network of each kind, and rougher maps.
 _NETWORKS = ("experiment0", "four_class", "linear_output")
 _ROUGH: dict[str, dict[str, Any]] = {
@@ -98,6 +98,8 @@ def prepare(project: Path, folder: Path, *, people: int) -> None:
         raise InputError(f"{folder}: exists and is no earlier demo; name another folder")
     if project.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"{folder}: the project is in it; name another folder")
+    if any(folder.resolve().is_relative_to((project / name).resolve()) for name in _COPIED):
+        raise InputError(f"{folder}: is among what is copied into it; name another folder")
     if not 2 <= people <= len(USERS):
         raise InputError(f"a cast has between 2 and {len(USERS)} people, not {people}")
     missing = set(_NETWORKS) - Params.load(project / "params.yaml").networks.keys()
@@ -110,7 +112,7 @@ def prepare(project: Path, folder: Path, *, people: int) -> None:
     for name in _COPIED:
         _copy(project / name, folder / name)
     draw_cast(folder / "data" / "sample", people=people)
-    for seed, name in enumerate(_STRANGERS):
+    for seed, name in enumerate(MORE_PEOPLE):
         draw_strangers(
             folder / "data/sample" / name,
             people=min(people, len(STRANGERS)),
@@ -119,7 +121,8 @@ def prepare(project: Path, folder: Path, *, people: int) -> None:
         )
     shutil.copytree(folder / "data/sample/annotations", folder / "data/annotations")
     params = folder / "params.yaml"
-    params.write_text(yaml.safe_dump(_with_cast(params, folder), sort_keys=False))
+    content = yaml.safe_dump(_with_cast(params, folder), sort_keys=False)
+    params.write_text(content, encoding="utf-8")
     draw_cast_sheet(folder / "data/sample/cmu_faces", folder / "plots/cast.png")
 
 
@@ -133,12 +136,12 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _with_cast(params: Path, folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load(params.read_text())
+    content: dict[str, Any] = yaml.safe_load(params.read_text(encoding="utf-8"))
     content["faces"] |= {
         "path": "data/sample/cmu_faces",
         "manifest": "data/sample/cmu_faces.sha256",
     }
-    for name in _STRANGERS:
+    for name in MORE_PEOPLE:
         content[name] |= {
             "path": f"data/sample/{name}",
             "manifest": f"data/sample/{name}.sha256",

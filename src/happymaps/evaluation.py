@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from happymaps.datasets import LabelledImages
-from happymaps.networks import apply_head
+from happymaps.networks import apply_head, loss_of
 from happymaps.params import NetworkParams
-from happymaps.training import loss_of
 
 
 def predictions(spec: NetworkParams, logits: Tensor, images: LabelledImages) -> pd.DataFrame:
@@ -116,17 +115,17 @@ def scores(
 
     if not len(faces):
         return {"images": 0}
-    labels = faces.labels(spec)
+    labels = faces.labels(spec).numpy()
     left, said_left = table["pose"] == "left", says_left(spec, logits)
     tn, fp, fn, tp = confusion_matrix(left, said_left, labels=[False, True]).ravel().tolist()
-    guesses = logits.argmax(dim=1)
+    guesses = logits.argmax(dim=1).numpy()
     return {
         "images": len(faces),
         "left": tp + fn,
-        "loss": loss_of(spec, logits, labels).item(),
+        "loss": loss_of(spec, logits, faces.labels(spec)).item(),
         "accuracy": float(accuracy_score(labels, guesses)),
         "balanced_accuracy": float(
-            recall_score(labels, guesses, labels=labels.unique(), average="macro")
+            recall_score(labels, guesses, labels=np.unique(labels), average="macro")
         ),
         "left_accuracy": (tp + tn) / len(faces),
         "left_balanced_accuracy": float(

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from happymaps.answering import logits_of
 from happymaps.datasets import to_input
 from happymaps.errors import InputError
 from happymaps.evaluation import answers
-from happymaps.figures import Row, draw_sheet, heat, zoom_of
+from happymaps.figures import Row, as_picture, draw_sheet, heat, zoom_of
 from happymaps.networks import Network
 from happymaps.params import AttributionsParams
-from happymaps.training import logits_of
 from happymaps.understanding.attributions import attribute, with_controls
 
 # Cells each way of the map in the figures.
@@ -131,11 +131,10 @@ def _row(title: str, explanation: Explanation | None, failures: Failures) -> Row
     if explanation is None:
         return Row(title, [], [])
     image = to_input(explanation.image.unsqueeze(0))[0].numpy()
-    plain = (255 * np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0)).round()
     captions = [f"{explanation.prediction}: {explanation.confidence:.4f}"]
     captions += [marked(method, failures) for method in explanation.maps]
     overlays = [heat(image, one) for one in explanation.maps.values()]
-    return Row(title, [np.asarray(plain, np.uint8), *overlays], captions)
+    return Row(title, [as_picture(explanation.image.numpy()), *overlays], captions)
 
 
 def marked(method: str, failures: Failures) -> str:

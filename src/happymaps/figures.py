@@ -165,9 +165,10 @@ def draw_heat_maps(
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(size * columns, size * rows), dpi=_DPI, layout="constrained")
     figure.suptitle(title, fontsize=12)
-    for axes, (name, table) in zip(
-        figure.subplots(rows, columns, squeeze=False).flat, panels.items(), strict=True
-    ):
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat[len(panels) :]:
+        axes.remove()
+    for axes, (name, table) in zip(grid.flat, panels.items(), strict=False):
         axes.imshow(table, cmap="RdBu_r", vmin=least, vmax=1)
         axes.set_title(name, fontsize=10)
         axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)

@@ -23,7 +23,9 @@ def replacing(target: Path) -> Iterator[Path]:
     hidden folder `.<name>.<number>.draft`, the next one clears away.
     """
     for litter in target.parent.glob(f".{glob.escape(target.name)}.[0-9]*.draft"):
-        shutil.rmtree(litter, ignore_errors=True)
+        number = litter.name.removeprefix(f".{target.name}.").removesuffix(".draft")
+        if number.isdigit() and not _is_running(int(number)):
+            shutil.rmtree(litter, ignore_errors=True)
     # Named by process: a child that outlived its killed parent must not write into the new one.
     workshop = target.parent / f".{target.name}.{os.getpid()}.draft"
     workshop.mkdir(parents=True)
@@ -32,10 +34,31 @@ def replacing(target: Path) -> Iterator[Path]:
         yield draft
         draft.lstat()  # nothing was written: fail before the old is moved away
         if target.is_dir() and not target.is_symlink():
-            target.rename(workshop / "previous")
-        draft.replace(target)
+            _exchange(target, draft, workshop / "previous")
+        else:
+            draft.replace(target)
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
+
+
+def _is_running(number: int) -> bool:
+    """Whether there is another process of this number."""
+    if number == os.getpid():
+        return False
+    try:
+        os.kill(number, 0)
+    except OSError as error:
+        return isinstance(error, PermissionError)  # somebody else's
+    return True
+
+
+def _exchange(old: Path, new: Path, previous: Path) -> None:
+    old.rename(previous)
+    try:
+        new.replace(old)
+    except BaseException:
+        previous.rename(old)
+        raise
 
 
 @contextmanager

@@ -192,6 +192,10 @@ class Network(nn.Sequential):
         """Name of the layer whose maps are the coarsest."""
         return f"conv2d_{sum(map(len, self.spec.blocks))}"
 
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the parent's name
+        """(N, C, H, W) in [0, 1] -> (N, classes), after the head."""
+        return apply_head(self.spec, self.logits(input))
+
     def logits(self, images: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1] -> (N, classes), before the head."""
         return self.before_relu(self.decision_layer, images)
@@ -344,6 +348,21 @@ def fold_batch_norm(network: Network) -> None:
 def apply_head(spec: NetworkParams, logits: Tensor) -> Tensor:
     """(N, classes) after the head: probabilities for softmax, unbounded numbers for linear."""
     return logits.softmax(dim=1) if spec.head == "softmax" else logits
+
+
+def loss_of(
+    spec: NetworkParams, logits: Tensor, labels: Tensor, *, learning: bool = False
+) -> Tensor:
+    """The mean loss of (N, classes) outputs before the head against (N,) class numbers.
+
+    Labels are smoothed only while a network is learning from them.
+    """
+    if spec.loss == "cross_entropy":
+        smoothing = spec.label_smoothing if learning else 0.0
+        return nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+    outputs = apply_head(spec, logits)
+    wanted = nn.functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
+    return nn.functional.mse_loss(outputs, wanted)
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -12,6 +12,7 @@ from happymaps.errors import InputError
 
 Pose = Literal["straight", "left", "right", "up"]
 POSES: tuple[Pose, ...] = ("straight", "left", "right", "up")
+MIRRORED_POSES = (0, 2, 1, 3)  # what each number becomes in the mirror
 # Of CIFAR-10, in its own order.
 OBJECTS = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -27,6 +28,7 @@ Precision = Literal["float32", "mixed"]
 SplitMethod = Literal["random", "by_photograph", "by_person"]
 VIEWS: tuple[View, ...] = ("plain", "face")
 
+# By sets, by files beside those of a person or a network, and by figures in the same table.
 _TAKEN_NAMES = {
     "cmu_faces",
     "cmu_test",
@@ -34,6 +36,11 @@ _TAKEN_NAMES = {
     "recordings",
     "youtube_faces",
     "facial_expressions",
+    "filters",
+    "similarity",
+    "untrained",
+    "shuffled",
+    "above_control",
 }
 
 

@@ -1,6 +1,16 @@
-"""Which images are copies of one photograph: the CMU faces come in three sizes."""
+"""The tables of decoded pictures, and which of them are copies: CMU faces come in three sizes."""
+
+from pathlib import Path
 
 import pandas as pd
+
+
+def read_index(folder: Path) -> pd.DataFrame:
+    """The table of a set's decoded pictures or frames; its columns are those of its `index.csv`."""
+    # Somebody may be called "nan": nothing is a missing value.
+    return pd.read_csv(
+        folder / "index.csv", dtype={"image": str, "subject": str}, keep_default_na=False
+    )
 
 
 def photographs_of(index: pd.DataFrame) -> "pd.Series[str]":

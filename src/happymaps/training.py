@@ -1,10 +1,8 @@
 """The training loop."""
 
-import ctypes
 import hashlib
 import json
 import math
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,18 +13,26 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from happymaps import augmentation, datasets, networks, whitening
+from happymaps import answering, augmentation, datasets, devices, networks, whitening
+from happymaps.answering import logits_of
 from happymaps.augmentation import UNCHANGED, Augmenter
-from happymaps.datasets import LabelledImages, batches, labels_of, to_input
+from happymaps.datasets import LabelledImages, labels_of, to_input
+from happymaps.devices import best_device, computes_in_bfloat16
 from happymaps.errors import InputError
 from happymaps.files import replacing
 from happymaps.images import boxes
 from happymaps.images.boxes import Box
-from happymaps.networks import Network, add_batch_norm, apply_head, batch_norms, fold_batch_norm
-from happymaps.params import NetworkParams, Precision, TrainParams
+from happymaps.networks import (
+    Network,
+    add_batch_norm,
+    batch_norms,
+    fold_batch_norm,
+    loss_of,
+)
+from happymaps.params import NetworkParams, TrainParams
 from happymaps.whitening import whiten
 
 Logger = Callable[["Epoch"], None]
@@ -39,9 +45,6 @@ _SQUARES = 0.999
 
 # How much faster the biases of norms that have no scale learn than the weights (Jordan 2024).
 _BIAS_RATE = 8.0
-
-# From glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 @dataclass(frozen=True)
@@ -73,58 +76,6 @@ def named_figures(epoch: Epoch, watched: str) -> dict[str, float]:
         for part, figures in epoch.figures(watched).items()
         for figure, value in figures.items()
     }
-
-
-def configure_torch(threads: int) -> None:
-    """Fix what would change the sums (threads, algorithms), and keep memory between the steps."""
-    torch.set_num_threads(threads)
-    # As `use_deterministic_algorithms`, which loads a compiler beside it: two seconds.
-    torch.set_deterministic_debug_mode("warn")
-    # A guard against reading fresh memory, which writes all of it: a tenth of a training step.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    _keep_freed_memory()
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc keep large blocks that are freed, for the next step will want the same.
-
-    It gives them back to the system by default, whose zeroing of fresh pages took longer than the
-    convolutions. Other C libraries are left as they are.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-        mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
-
-
-def best_device() -> torch.device:
-    """The GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def loss_of(
-    spec: NetworkParams, logits: Tensor, labels: Tensor, *, learning: bool = False
-) -> Tensor:
-    """The mean loss of (N, classes) outputs before the head against (N,) class numbers.
-
-    Labels are smoothed only while a network is learning from them.
-    """
-    if spec.loss == "cross_entropy":
-        smoothing = spec.label_smoothing if learning else 0.0
-        return nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
-    outputs = apply_head(spec, logits)
-    wanted = nn.functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
-    return nn.functional.mse_loss(outputs, wanted)
-
-
-@torch.inference_mode()
-def logits_of(network: Network, images: Tensor) -> Tensor:
-    """(N, C, H, W) uint8, or float32 in [0, 1] -> (N, classes) on the CPU, before the head."""
-    if len(images) == 0:
-        return torch.zeros(0, len(network.spec.classes))
-    network.eval()
-    device = next(network.parameters()).device
-    return torch.cat([network.logits(batch).cpu() for batch in batches(images, device)])
 
 
 def fit(
@@ -217,18 +168,6 @@ def _heading(history: Sequence[Epoch], epochs: int) -> str:
     """Of a progress bar: the epoch that begins, and how good the last one was."""
     epoch = f"epoch {len(history) + 1}/{epochs}"
     return f"{epoch}, watched accuracy {history[-1].watched_accuracy:.4f}" if history else epoch
-
-
-def computes_in_bfloat16(precision: Precision, device: torch.device) -> bool:
-    """Whether layers do, as is wanted where the device multiplies bfloat16: else it is a detour."""
-    return precision == "mixed" and _multiplies_bfloat16(device)
-
-
-def _multiplies_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("amx_bf16", False) or able.get("avx512_bf16", False))
 
 
 def _optimizer(network: Network) -> torch.optim.Optimizer:
@@ -370,7 +309,7 @@ def _fingerprint(
         f" {computes_in_bfloat16(params.precision, device)} {np.__version__} {cv2.__version__}"
     )
     digest.update(f"{seed} {machine} {heads}".encode())
-    modules = (networks, datasets, augmentation, boxes, whitening)
+    modules = (answering, augmentation, boxes, datasets, devices, networks, whitening)
     for file in (__file__, *(str(module.__file__) for module in modules)):
         digest.update(Path(file).read_bytes())
     for tensor in (*network.state_dict().values(), train.images, watched.images):

@@ -104,6 +104,14 @@ def test_variable_frame_rate_keeps_frames_and_times(tmp_path: Path, folder: Path
     assert len(list(folder.iterdir())) == 10
 
 
+def test_a_frame_close_to_another_is_a_frame(tmp_path: Path, folder: Path) -> None:
+    early = ("-vf", "settb=1/1000,setpts=N*100-if(eq(N\\,5)\\,95)", "-enc_time_base", "1:1000")
+    video = ffmpeg(tmp_path / "early.mkv", *TEST_PATTERN, *early, "-fps_mode", "passthrough")
+    times = [*TENTHS[:5], 0.405, *TENTHS[6:]]
+    assert extract_frames(video, folder) == pytest.approx(times)
+    assert [time for time, _ in stream_frames(video)] == pytest.approx(times)
+
+
 @pytest.mark.parametrize(("degrees", "turns"), [(90, 1), (180, 2), (-90, -1)])
 def test_rotation_flag_is_applied(tmp_path: Path, folder: Path, degrees: int, turns: int) -> None:
     frames = noise_video(tmp_path / "flat.mov", 24, 32)
@@ -296,11 +304,12 @@ def test_the_programs_own_input_is_not_read(long_video: Path) -> None:
 
 
 def test_a_frame_without_a_time_comes_after_the_one_before(tmp_path: Path) -> None:
-    decoding = _Decoding(None, tmp_path)
-    decoding._frames, decoding._time = 0, 0.0
-    for time in ("0.5", "NOPTS", "1.5"):
-        decoding._note_frame(f"[Parsed_showinfo_0 @ 0x1] [info] n: 0 pts: 1 pts_time:{time} fmt:x")
-    assert [decoding.times.get() for _ in range(3)] == [0.5, 0.5, 1.5]
+    decoding = _Decoding(None, tmp_path, "", {})
+    reads, writes = os.pipe()
+    os.write(writes, b"500000\n-9223372036854775808\n1500000\n")
+    os.close(writes)
+    decoding._read_times(reads)
+    assert [decoding.times.get() for _ in range(4)] == [0.5, 0.5, 1.5, None]
 
 
 def test_missing_video(tmp_path: Path, folder: Path) -> None:

@@ -91,6 +91,7 @@ def fetch(url: str, target: Path, max_bytes: int = 1 << 20) -> None:
         (["cut", "whole"], [False, True]),
         (["cut", "500", "whole"], [False, True, True]),
         (["cut", "rangeless whole"], [False, True]),
+        (["cut", "416", "whole"], [False, True, False]),
         (["packed cut", "packed"], [False, True]),
         (["packed"], [False]),
     ],

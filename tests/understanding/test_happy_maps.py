@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from happymaps import training
+from happymaps import devices
 from happymaps.networks import Network, build_network
 from happymaps.params import HappymapsParams, NetworkParams, Params
 from happymaps.understanding.activation_maximization import HappyMaps, happy_maps
@@ -130,7 +130,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_others(
 def test_mixed_precision_climbs_the_same_way_where_the_device_multiplies_bfloat16(
     few: HappymapsParams, network: Network, supported: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "_multiplies_bfloat16", lambda device: supported)
+    monkeypatch.setattr(devices, "_multiplies_bfloat16", lambda device: supported)
     mixed = few.model_copy(update={"precision": "mixed"})
     for layer in neuron_layers(network):
         exact = happy_maps(network, layer, few, seed=0)

@@ -3,10 +3,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from happymaps.answering import logits_of
 from happymaps.datasets import to_input
 from happymaps.networks import Network, build_network
 from happymaps.params import NetworkParams
-from happymaps.training import logits_of
 from happymaps.understanding import pruning
 from happymaps.understanding.neurons import Neuron
 from happymaps.understanding.pruning import moments, prove, without

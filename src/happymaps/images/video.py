@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,11 +25,10 @@ _FORMATS = (
     "apng,asf,avi,dv,flv,gif,h264,hevc,ivf,m4v,matroska,webm,mjpeg,mov,mp4,m4a,3gp,3g2,mj2,mpeg,"
     "mpegts,mpegvideo,mxf,nut,ogg,rm,webp_anim,webp_pipe,wtv,yuv4mpegpipe"
 )
-_FRAME_MARK = "pts_time:"
-# Only ffmpeg itself begins a line so: a file's name or title stands further right.
-_COMPLAINT = re.compile(r"(\[[^\]]+ @ [^\]]+\] )*\[(error|fatal)\]")
 # What some webcams write around their pictures, which are whole.
 _HARMLESS = re.compile("unable to decode APP fields|app: invalid len")
+_TICKS = 1_000_000  # a second, in which frames are timed
+_NO_TIME = -(1 << 63)
 
 
 @cache
@@ -70,17 +68,14 @@ def extract_frames(
         The frames' times in seconds from the video's start.
 
     Raises:
-        InputError: no such file, not a video, or no frame in it, with ffmpeg's last line.
+        InputError: no such file, not a video, damaged, or no frame in it.
     """
-    stream = _frames_of(video, rate).output(
-        f"file:{str(folder).replace('%', '%%')}/%06d.png",
-        start_number=first_number,
-        pix_fmt="rgb24",
-        fps_mode="passthrough",
-        compression_level=1,  # the pictures are read once or twice; packing them tight costs more
-    )
+    # A name may hold a %, which would stand for a number. The pictures are read once or twice;
+    # packing them tight costs more.
+    target = f"file:{str(folder).replace('%', '%%')}/%06d.png"
+    options = {"start_number": first_number, "compression_level": 1}
     times = []
-    with _Decoding(stream, video) as decoding:
+    with _Decoding(_frames_of(video, rate), video, target, options) as decoding:
         for time in iter(decoding.times.get, None):
             times.append(time)
             on_frame()
@@ -101,13 +96,11 @@ def stream_frames(
     Raises:
         InputError: as `extract_frames`.
     """
-    stream = _frames_of(video, rate).output(
-        "pipe:", format="image2pipe", vcodec="ppm", pix_fmt="rgb24", fps_mode="passthrough"
-    )
-    with _Decoding(stream, video) as decoding:
+    options = {"format": "image2pipe", "vcodec": "ppm"}
+    with _Decoding(_frames_of(video, rate), video, "pipe:", options) as decoding:
         while (frame := _read_ppm(decoding.pictures)) is not None:
             time = decoding.times.get()
-            assert time is not None  # showinfo speaks before the frame is encoded
+            assert time is not None  # it is told before the frame is encoded
             yield time, frame
 
 
@@ -123,7 +116,7 @@ def _frames_of(video: Path, rate: float | None) -> Any:
     frames = _on_white_paper(source.video) if _may_be_transparent(video) else source.video
     if rate is not None:
         frames = frames.filter("fps", fps=rate)
-    return frames.filter("showinfo", checksum=0)
+    return frames
 
 
 def _may_be_transparent(video: Path) -> bool:
@@ -142,30 +135,51 @@ def _on_white_paper(frames: Any) -> Any:
 
 @dataclass
 class _Decoding:
-    """A running ffmpeg: its pictures on standard output, its frame times read from its log."""
+    """A running ffmpeg: its pictures on standard output, its frames' times in seconds beside them.
 
-    stream: Any
+    The times come through a pipe of their own. In the log they would stand between the complaints
+    of other threads, and sometimes in the middle of one.
+    """
+
+    frames: Any
     video: Path
+    target: str
+    options: dict[str, Any]
     times: "SimpleQueue[float | None]" = field(default_factory=SimpleQueue)
+    _frames: int = 0
 
     def __enter__(self) -> "_Decoding":
-        command = ffmpeg.compile(
-            self.stream.global_args(
-                "-hide_banner", "-nostdin", "-nostats", "-xerror", "-loglevel", "level+info"
-            ),
-            cmd=ffmpeg_binary(),
+        timed, timing = os.pipe()
+        stream = self.frames.output(
+            self.target,
+            pix_fmt="rgb24",
+            fps_mode="passthrough",
+            # Fine enough that no two frames of any film come at the same time.
+            enc_time_base=f"1:{_TICKS}",
+            stats_enc_pre=f"pipe:{timing}",
+            stats_enc_pre_fmt="{pts}",
+            **self.options,
+        ).global_args(
+            "-hide_banner", "-nostdin", "-nostats", "-xerror", "-loglevel", "repeat+level+error"
         )
-        plain = os.environ | {"AV_LOG_FORCE_NOCOLOR": "1"}
-        self._process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=plain
-        )
+        try:
+            self._process = subprocess.Popen(
+                ffmpeg.compile(stream, cmd=ffmpeg_binary()),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=[timing],
+                env=os.environ | {"AV_LOG_FORCE_NOCOLOR": "1"},
+            )
+        finally:
+            os.close(timing)
         self.pictures = cast(BufferedReader, self._process.stdout)
-        self._log: deque[str] = deque(maxlen=1)
         self._complaint = ""
-        self._frames = 0
-        self._time = 0.0
-        self._reader = threading.Thread(target=self._read_log, daemon=True)
-        self._reader.start()
+        self._readers = [
+            threading.Thread(target=self._read_times, args=[timed], daemon=True),
+            threading.Thread(target=self._read_log, daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -173,37 +187,35 @@ class _Decoding:
             self._process.kill()
         self.pictures.close()
         code = self._process.wait()
-        self._reader.join()
+        for reader in self._readers:
+            reader.join()
         if kind is not None:
             return
-        last = self._log[-1] if self._log else f"exit code {code}"
         if code != 0 or self._complaint:
             # Cut-off files may end well for ffmpeg, with a complaint in its log.
-            reason = self._complaint or last
+            reason = self._complaint or f"exit code {code}"
+            if "ption not found" in reason or "nrecognized option" in reason:
+                raise InputError(f"{ffmpeg_binary()}: too old; ffmpeg 6 or newer is needed")
             raise InputError(f"{self.video}: damaged, or no video; ffmpeg says: {reason}")
         if self._frames == 0:
-            raise InputError(f"{self.video}: no frame in it; ffmpeg's last line: {last}")
+            raise InputError(f"{self.video}: no frame in it")
 
-    def _read_log(self) -> None:
-        for raw in cast(IO[bytes], self._process.stderr):
-            line = raw.decode(errors="replace").rstrip()
-            if line.startswith("[Parsed_showinfo"):
-                self._note_frame(line)
-            elif line:
-                self._log.append(line.strip())
-                if _COMPLAINT.match(line) and not _HARMLESS.search(line):
-                    self._complaint = line.strip()
+    def _read_times(self, pipe: int) -> None:
+        time = 0.0
+        with os.fdopen(pipe) as lines:
+            for ticks in map(int, lines):
+                self._frames += 1
+                # A stream may say of a frame that it has no time: then it is the one before's.
+                time = time if ticks == _NO_TIME else ticks / _TICKS
+                self.times.put(time)
         self.times.put(None)
 
-    def _note_frame(self, line: str) -> None:
-        _, mark, rest = line.partition(_FRAME_MARK)
-        if not mark:
-            return
-        self._frames += 1
-        time = rest.split()[0]
-        # A stream may say of a frame that it has no time: then it comes after the one before.
-        self._time = self._time if time == "NOPTS" else float(time)
-        self.times.put(self._time)
+    def _read_log(self) -> None:
+        with cast(IO[bytes], self._process.stderr) as log:
+            for raw in log:
+                line = raw.decode(errors="replace").strip()
+                if line and not _HARMLESS.search(line):
+                    self._complaint = line
 
 
 def _read_ppm(pictures: BufferedReader) -> NDArray[np.uint8] | None:

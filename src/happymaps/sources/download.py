@@ -107,6 +107,9 @@ def _fetch(url: str, target: Path, max_bytes: int) -> None:
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     timeout = (_CONNECT_SECONDS, _SILENT_SECONDS)
     with requests.get(url, stream=True, timeout=timeout, headers=headers) as answer:
+        if answer.status_code == requests.codes.requested_range_not_satisfiable and have:
+            target.unlink()
+            raise requests.ConnectionError("cannot go on where it broke off")
         answer.raise_for_status()
         resumed = answer.status_code == requests.codes.partial
         length = answer.headers.get("Content-Length")

@@ -13,9 +13,10 @@ from happymaps.sources.sample import USERS, adjust, cast_person, rng_of, take_se
 def draw_turned(
     people: int, yaws: Sequence[float], seed: int
 ) -> tuple[list[Grey], NDArray[np.float64]]:
-    """Draw each of some people of the sample at each angle, the same in all else.
+    """Draw each of some people of the sample at each angle, in the same light and clothes.
 
-    They hold their heads level, with a neutral face and open eyes.
+    They hold their heads level, with a neutral face and open eyes, and turn as people do: the head
+    moves a little, and the body follows.
 
     Args:
         people: how many, from the first.

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from happymaps.answering import logits_of
 from happymaps.datasets import LabelledImages, load_faces, read_heads, to_input
+from happymaps.devices import best_device, configure_torch
 from happymaps.errors import exit_on_error
 from happymaps.explanation import Failures, failures_of, marked
 from happymaps.figures import Curve, Row, draw_curves, draw_heat_maps, draw_sheet, heat
@@ -30,7 +32,6 @@ from happymaps.stages.layout import (
     heads_of,
 )
 from happymaps.stages.sets import Study, heads_in, parts
-from happymaps.training import best_device, configure_torch, logits_of
 from happymaps.understanding.attributions import CONTROLS, attribute, with_controls
 from happymaps.understanding.diagnosis import LEFT_YAW, describe, diagnose, turn_curve, turn_row
 from happymaps.understanding.faithfulness import Curves, curves, decided_by_detail, faithfulness

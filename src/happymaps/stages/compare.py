@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from happymaps.answering import answer
 from happymaps.datasets import LabelledImages, to_input
+from happymaps.devices import best_device, configure_torch
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import says_left
 from happymaps.figures import Row, draw_heat_maps, draw_sheet, to_pixels
@@ -28,7 +29,6 @@ from happymaps.stages.layout import (
     PLOTS,
 )
 from happymaps.stages.sets import parts, tests
-from happymaps.training import best_device, configure_torch
 from happymaps.understanding.comparison import (
     Kinds,
     Side,

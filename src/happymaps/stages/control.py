@@ -2,13 +2,14 @@
 
 import sys
 
+from happymaps.devices import configure_torch
 from happymaps.errors import exit_on_error
 from happymaps.files import write_json
 from happymaps.networks import SavedNetwork, build_network, load_network, save_network
 from happymaps.params import NetworkParams, Params
 from happymaps.stages.layout import CHECKPOINTS, CONTROLS, METRICS, MODELS
 from happymaps.stages.sets import learned_from, parts, watched_part
-from happymaps.training import Epoch, configure_torch, fit, named_figures
+from happymaps.training import Epoch, fit, named_figures
 
 
 def main() -> None:

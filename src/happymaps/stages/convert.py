@@ -12,7 +12,7 @@ from happymaps.errors import InputError, exit_on_error
 from happymaps.files import replacing_folder, write_json
 from happymaps.images.decode import read_grey
 from happymaps.sources.face_names import IMAGES, parse_name, person_of
-from happymaps.stages.layout import INTERIM, METRICS, RAW
+from happymaps.stages.layout import INTERIM, METRICS, MORE_PEOPLE, RAW
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     good = sorted(source.glob("*/*.pgm"))
     bad = sorted(source.glob("*/*.bad"))
     index = _convert_all("cmu_faces", good, source, _named_facts)
-    more = {name: _convert_people(name) for name in ("youtube_faces", "facial_expressions")}
+    more = {name: _convert_people(name) for name in MORE_PEOPLE}
     write_json(
         METRICS / "convert.json",
         {

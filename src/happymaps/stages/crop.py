@@ -15,7 +15,7 @@ from happymaps.images.crop import cut_out, part_of
 from happymaps.images.decode import Grey, read_grey
 from happymaps.images.faces import Looked, read_looks
 from happymaps.params import CropMethod, CropParams, Params, View
-from happymaps.photographs import finest_copies
+from happymaps.photographs import finest_copies, read_index
 from happymaps.stages.layout import FACES, INTERIM, METRICS, PROCESSED
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     params = Params.load()
     metrics: dict[str, dict[str, int]] = {}
     for name, method in params.crop.methods.items():
-        index = pd.read_csv(INTERIM / name / "index.csv", dtype=str)
+        index = read_index(INTERIM / name)
         index["finest"] = finest_copies(index)
         looks = read_looks(FACES, name)
         _write_view(name, "plain", index, _parts(looks, method, params.crop), params)

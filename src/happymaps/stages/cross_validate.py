@@ -21,6 +21,7 @@ from happymaps.errors import exit_on_error
 from happymaps.evaluation import predictions, scores
 from happymaps.files import write_csv, write_json
 from happymaps.params import NetworkParams, Params
+from happymaps.photographs import read_index
 from happymaps.stages.layout import (
     CHECKPOINTS,
     CROSS_VALIDATED,
@@ -56,7 +57,7 @@ def main() -> None:
         checkpoints=checkpoints,
     )
     table = predictions(spec, found.logits, faces).assign(fold=found.fold)
-    index = pd.read_csv(INTERIM / "cmu_faces" / "index.csv").set_index("image")
+    index = read_index(INTERIM / "cmu_faces").set_index("image")
     table = table.join(index[["expression", "eyes", "scale"]], on="image")
     table["right"] = table["actual"] == table["predicted"]
     figures: dict[str, Any] = {

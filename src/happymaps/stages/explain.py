@@ -8,6 +8,8 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from happymaps.answering import logits_of
+from happymaps.devices import best_device, configure_torch
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import predictions, says_left, some_of
 from happymaps.explanation import draw_explanations, explain, read_failures
@@ -16,7 +18,6 @@ from happymaps.networks import load_network
 from happymaps.params import load_study
 from happymaps.stages.layout import METRICS, MODELS, PLOTS
 from happymaps.stages.sets import tests
-from happymaps.training import best_device, configure_torch, logits_of
 from happymaps.understanding.attributions import with_controls
 
 

@@ -8,7 +8,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
+from happymaps.answering import logits_of
 from happymaps.datasets import LabelledImages
+from happymaps.devices import best_device, configure_torch
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import predictions, some_of
 from happymaps.figures import Row, as_picture, draw_sheet, in_rows, to_pixels, zoom_of
@@ -17,7 +19,6 @@ from happymaps.networks import Network, load_network
 from happymaps.params import load_study
 from happymaps.stages.layout import MODELS, PLOTS
 from happymaps.stages.sets import tests
-from happymaps.training import best_device, configure_torch, logits_of
 from happymaps.understanding.feature_maps import feature_maps, kernels
 
 _COLUMNS = 16

@@ -11,7 +11,7 @@ from happymaps.files import write_json
 from happymaps.images.decode import read_grey
 from happymaps.images.faces import Looked, look, write_looks
 from happymaps.params import Params
-from happymaps.photographs import finest_copies
+from happymaps.photographs import finest_copies, read_index
 from happymaps.stages.layout import FACES, INTERIM, METRICS, PICTURES
 
 # Of the height of the same person's faces in the other photographs: what is lower is no face but a
@@ -27,7 +27,7 @@ def main() -> None:
     """
     threads = Params.load().threads
     looks = {name: _look_into(name, threads) for name in PICTURES}
-    index = pd.read_csv(INTERIM / "cmu_faces" / "index.csv", dtype=str)
+    index = read_index(INTERIM / "cmu_faces")
     person = dict(zip(index["image"], index["subject"], strict=True))
     looks["cmu_faces"] = _without_parts(looks["cmu_faces"], person)
     write_looks(FACES, looks)
@@ -36,7 +36,7 @@ def main() -> None:
 
 def _look_into(name: str, threads: int) -> dict[str, Looked]:
     """Each picture of a set that is its own finest copy."""
-    copies = finest_copies(pd.read_csv(INTERIM / name / "index.csv", dtype=str)).unique()
+    copies = finest_copies(read_index(INTERIM / name)).unique()
     # Threads: decoding and the detector's networks release Python's lock.
     looks: list[Looked] = Parallel(n_jobs=threads, prefer="threads")(
         delayed(_look_at)(name, image)

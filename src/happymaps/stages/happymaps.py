@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 from happymaps.datasets import LabelledImages
+from happymaps.devices import best_device, configure_torch
 from happymaps.errors import exit_on_error
 from happymaps.figures import Row, as_picture, draw_sheet, in_rows, to_pixels, zoom_of
 from happymaps.files import replacing, replacing_folder, write_csv, write_json
@@ -20,7 +21,6 @@ from happymaps.networks import Network, load_network
 from happymaps.params import HappymapsParams, load_study
 from happymaps.stages.layout import CONTROLS, HAPPYMAPS, METRICS, MODELS, PLOTS
 from happymaps.stages.sets import Study, parts, pooled_tests
-from happymaps.training import best_device, configure_torch
 from happymaps.understanding.activation_maximization import HappyMaps, happy_maps
 from happymaps.understanding.layers import activations, neuron_layers
 from happymaps.understanding.neurons import judge, layer_figures, neuron_table

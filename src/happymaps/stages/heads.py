@@ -9,8 +9,8 @@ from happymaps.images.crop import method_of, part_of
 from happymaps.images.faces import Looked, head_around, read_looks
 from happymaps.labelling import read_truth
 from happymaps.params import VIEWS, CropMethod, CropParams, Params, View
-from happymaps.photographs import finest_copies
-from happymaps.stages.layout import FACES, INTERIM, METRICS, PROCESSED, heads_of
+from happymaps.photographs import finest_copies, read_index
+from happymaps.stages.layout import FACES, INTERIM, METRICS, MORE_PEOPLE, PROCESSED, heads_of
 
 # Set, view and image, and where the head is in pixels of it.
 _Row = tuple[str, View, str, Box | None]
@@ -29,7 +29,7 @@ def main() -> None:
             for row in _rows(subject, frames[subject], methods["recordings"], crop)
         ],
     }
-    for name in ("youtube_faces", "facial_expressions"):
+    for name in MORE_PEOPLE:
         tables[name] = _rows(name, read_looks(FACES, name), methods[name], crop)
     for name, rows in tables.items():
         write_boxes(heads_of(name), ["set", "view", "image"], rows)
@@ -39,7 +39,7 @@ def main() -> None:
 def _photographs() -> dict[str, Looked]:
     """Every CMU image, with what was found in its finest copy."""
     looks = read_looks(FACES, "cmu_faces")
-    index = pd.read_csv(INTERIM / "cmu_faces" / "index.csv", dtype=str)
+    index = read_index(INTERIM / "cmu_faces")
     return dict(zip(index["image"], finest_copies(index).map(looks), strict=True))
 
 

@@ -14,8 +14,17 @@ from happymaps.labelling import (
     truth_table,
 )
 from happymaps.params import Params
+from happymaps.photographs import read_index
 from happymaps.sources.youtube_faces import LANDMARKS, read_landmarks
-from happymaps.stages.layout import ANNOTATIONS, FACES, INTERIM, METRICS, PROCESSED, RAW
+from happymaps.stages.layout import (
+    ANNOTATIONS,
+    FACES,
+    INTERIM,
+    METRICS,
+    MORE_PEOPLE,
+    PROCESSED,
+    RAW,
+)
 
 
 def main() -> None:
@@ -25,12 +34,12 @@ def main() -> None:
     from the points that the detector of faces gives for facial expressions.
     """
     params = Params.load()
-    cmu = _index("cmu_faces")
-    recordings = _index("recordings")
-    youtube = _index("youtube_faces")
+    cmu = read_index(INTERIM / "cmu_faces")
+    recordings = read_index(INTERIM / "recordings")
+    youtube = read_index(INTERIM / "youtube_faces")
     frames, landmarks = read_landmarks(RAW / "youtube_faces" / LANDMARKS)
     youtube_poses = poses_of_landmarks(landmarks, params.landmarks).set_axis(frames)
-    expressions = _index("facial_expressions")
+    expressions = read_index(INTERIM / "facial_expressions")
     pictures, points = read_points(FACES, "facial_expressions")
     found_poses = poses_of_landmarks(points, params.points).set_axis(pictures)
     truths = {
@@ -53,15 +62,9 @@ def main() -> None:
         recording.subject: count_truth(by_subject[recording.subject])
         for recording in params.recordings
     }
-    for name in ("youtube_faces", "facial_expressions"):
+    for name in MORE_PEOPLE:
         metrics[name] = count_truth(truths[name])
     write_json(METRICS / "label.json", metrics)
-
-
-def _index(name: str) -> pd.DataFrame:
-    return pd.read_csv(
-        INTERIM / name / "index.csv", dtype={"image": str, "subject": str}, keep_default_na=False
-    )
 
 
 def _annotated_poses(index: pd.DataFrame) -> "pd.Series[str]":

@@ -7,7 +7,8 @@ RAW = Path("data/raw")
 CIFAR10 = RAW / "cifar10"
 INTERIM = Path("data/interim")
 # Folders there, and among the crops.
-PICTURES = ("cmu_faces", "recordings", "youtube_faces", "facial_expressions")
+MORE_PEOPLE = ("youtube_faces", "facial_expressions")
+PICTURES = ("cmu_faces", "recordings", *MORE_PEOPLE)
 FACES = INTERIM / "faces.csv"
 PROCESSED = Path("data/processed")
 SPLIT = PROCESSED / "split.csv"

@@ -14,7 +14,7 @@ from happymaps.datasets import load_with_heads
 from happymaps.errors import exit_on_error
 from happymaps.files import write_csv, write_json
 from happymaps.params import Params, SplitMethod
-from happymaps.photographs import photographs_of
+from happymaps.photographs import photographs_of, read_index
 from happymaps.splitting import Rows, split
 from happymaps.stages.layout import CHECKPOINTS, INTERIM, METRICS, PLOTS, PROCESSED
 from happymaps.stages.sets import more_people
@@ -29,7 +29,7 @@ def main() -> None:
     spec = params.network(name)
     views = load_with_heads(PROCESSED / "cmu_faces", spec.views)
     faces, _ = views[0]
-    index = pd.read_csv(INTERIM / "cmu_faces" / "index.csv", dtype=str)
+    index = read_index(INTERIM / "cmu_faces")
     photographs = photographs_of(index)
     keys, trainings = [], []
     for method in get_args(SplitMethod):

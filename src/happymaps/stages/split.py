@@ -6,7 +6,7 @@ from happymaps.errors import exit_on_error
 from happymaps.files import write_csv, write_json
 from happymaps.labelling import read_truth
 from happymaps.params import Params
-from happymaps.photographs import photographs_of
+from happymaps.photographs import photographs_of, read_index
 from happymaps.splitting import split
 from happymaps.stages.layout import INTERIM, METRICS, PROCESSED, SPLIT
 
@@ -15,7 +15,7 @@ def main() -> None:
     """Write data/processed/split.csv, and how many people and photographs are on both sides."""
     params = Params.load()
     truth = read_truth(PROCESSED / "cmu_faces" / "truth.csv")
-    index = pd.read_csv(INTERIM / "cmu_faces" / "index.csv", dtype=str)
+    index = read_index(INTERIM / "cmu_faces")
     photographs = photographs_of(index)
     parts = split(truth, photographs, params.split, params.seed)
     write_csv(SPLIT, parts)

@@ -5,7 +5,7 @@ from sklearn.model_selection import train_test_split
 from happymaps.errors import InputError, exit_on_error
 from happymaps.files import write_csv, write_json
 from happymaps.labelling import read_objects
-from happymaps.params import Cifar10Params
+from happymaps.params import OBJECTS, Cifar10Params
 from happymaps.stages.layout import CIFAR10, METRICS, SPLIT
 
 
@@ -14,10 +14,11 @@ def main() -> None:
     params = Cifar10Params.load()
     truth = read_objects(CIFAR10 / "truth.csv")
     published = truth[truth["part"] == "train"]
-    if params.split.validation >= len(published):
+    rest = len(published) - params.split.validation
+    if min(params.split.validation, rest) < len(OBJECTS):
         raise InputError(
             f"split.validation: {params.split.validation} of {len(published)} training images"
-            " leave none to learn from"
+            f" leave {rest} to learn from; each side needs one of every class, {len(OBJECTS)}"
         )
     _, kept = train_test_split(
         published.index,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from happymaps.answering import answer
 from happymaps.datasets import LabelledImages, joined
+from happymaps.devices import best_device, configure_torch
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import left_roc, predictions, says_left, scores, some_of
 from happymaps.figures import Row, draw_sheet
@@ -19,7 +20,6 @@ from happymaps.networks import load_network
 from happymaps.params import NetworkParams, Params
 from happymaps.stages.layout import METRICS, MODELS, PLOTS, PREDICTIONS
 from happymaps.stages.sets import tests
-from happymaps.training import best_device, configure_torch
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from happymaps.answering import answer
 from happymaps.datasets import LabelledImages
+from happymaps.devices import best_device, configure_torch
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import object_scores, predictions, some_of
 from happymaps.figures import Row, as_picture, draw_sheet, zoom_of
@@ -14,7 +15,6 @@ from happymaps.networks import load_network
 from happymaps.params import Cifar10Params
 from happymaps.stages.layout import METRICS, MODELS, PLOTS, PREDICTIONS
 from happymaps.stages.sets import parts
-from happymaps.training import best_device, configure_torch
 
 
 def main() -> None:

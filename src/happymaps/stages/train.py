@@ -4,13 +4,14 @@ import sys
 
 from dvclive import Live
 
+from happymaps.devices import configure_torch
 from happymaps.errors import exit_on_error
 from happymaps.files import replacing_folder, write_json
 from happymaps.networks import SavedNetwork, build_network, parameter_count, save_network
 from happymaps.params import load_study
 from happymaps.stages.layout import CHECKPOINTS, METRICS, MODELS, PLOTS
 from happymaps.stages.sets import learned_from, parts, watched_part
-from happymaps.training import Epoch, configure_torch, fit, named_figures
+from happymaps.training import Epoch, fit, named_figures
 
 
 def main() -> None:

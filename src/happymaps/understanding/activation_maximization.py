@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from happymaps.devices import computes_in_bfloat16
 from happymaps.networks import Conv2D, Network
 from happymaps.params import HappymapsParams
-from happymaps.training import computes_in_bfloat16
 from happymaps.understanding.layers import (
     decision_scores,
     layer_outputs,

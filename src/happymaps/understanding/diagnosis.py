@@ -7,11 +7,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from happymaps.answering import logits_of
 from happymaps.datasets import LabelledImages
 from happymaps.evaluation import predictions, says_left, scores
 from happymaps.images.boxes import Box
 from happymaps.networks import Network
-from happymaps.training import logits_of
 from happymaps.understanding.focus import box_masks
 from happymaps.understanding.invariance import moved, to_bytes
 

@@ -14,8 +14,8 @@ import torch
 from scipy.stats import bootstrap
 from torch import Tensor, nn
 
+from happymaps.answering import logits_of
 from happymaps.networks import Network, apply_head
-from happymaps.training import logits_of
 from happymaps.understanding.attributions import blurred
 
 # Of fewer values a bootstrap's interval is too narrow: of six shares drawn from skewed

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from happymaps.answering import logits_of
 from happymaps.datasets import LabelledImages
 from happymaps.evaluation import predictions, scores
 from happymaps.images.boxes import Box, ellipse
 from happymaps.networks import Network
-from happymaps.training import logits_of
 
 _INPAINT_RADIUS = 3  # pixels
 

@@ -9,13 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from happymaps.answering import logits_of
 from happymaps.datasets import LabelledImages
 from happymaps.networks import Network, apply_head
-from happymaps.training import logits_of
+from happymaps.params import MIRRORED_POSES, POSES
 
 Maps = NDArray[np.float64]
 
-_MIRRORED = {"left": "right", "right": "left"}
+_MIRRORED = {pose: POSES[number] for pose, number in zip(POSES, MIRRORED_POSES, strict=True)}
 
 
 def moved(images: Tensor, x: float, y: float, scale: float) -> Tensor:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from happymaps.answering import logits_of
 from happymaps.datasets import LabelledImages, batches
 from happymaps.networks import Conv2D, Network
-from happymaps.training import logits_of
 from happymaps.understanding.layers import layer_outputs, neuron_layer, neuron_layers
 from happymaps.understanding.neurons import FLAGS, Neuron
 
