@@ -115,17 +115,18 @@ def scores(
 
     if not len(faces):
         return {"images": 0}
-    labels = faces.labels(spec).numpy()
+    labels = faces.labels(spec)
+    actual = labels.numpy()
     left, said_left = table["pose"] == "left", says_left(spec, logits)
     tn, fp, fn, tp = confusion_matrix(left, said_left, labels=[False, True]).ravel().tolist()
     guesses = logits.argmax(dim=1).numpy()
     return {
         "images": len(faces),
         "left": tp + fn,
-        "loss": loss_of(spec, logits, faces.labels(spec)).item(),
-        "accuracy": float(accuracy_score(labels, guesses)),
+        "loss": loss_of(spec, logits, labels).item(),
+        "accuracy": float(accuracy_score(actual, guesses)),
         "balanced_accuracy": float(
-            recall_score(labels, guesses, labels=np.unique(labels), average="macro")
+            recall_score(actual, guesses, labels=np.unique(actual), average="macro")
         ),
         "left_accuracy": (tp + tn) / len(faces),
         "left_balanced_accuracy": float(

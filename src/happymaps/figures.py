@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -127,10 +128,8 @@ def draw_curves(
     rows = -(-len(panels) // columns)
     width = max(3 * columns, _LEAST_WIDTH)
     figure = Figure(figsize=(width, 0.8 * width / columns * rows), dpi=_DPI, layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, sharey=share_y, squeeze=False)
-    for axes in grid.flat[len(panels) :]:
-        axes.remove()
-    for axes, (title, curves) in zip(grid.flat, panels.items(), strict=False):
+    places = _places(figure, len(panels), rows, columns, share_x=True, share_y=share_y)
+    for axes, (title, curves) in zip(places, panels.items(), strict=True):
         for curve in curves:
             style = "--" if curve.dashed else "-"
             axes.plot(curve.at, curve.values, style, marker=".", label=curve.name)
@@ -140,10 +139,27 @@ def draw_curves(
         if any(isinstance(place, str) for curve in curves for place in curve.at):
             axes.tick_params(axis="x", rotation=30)
         axes.grid(alpha=0.3)
-    grid[0, 0].set_ylabel(y)
-    handles, names = grid[0, 0].get_legend_handles_labels()
+    places[0].set_ylabel(y)
+    handles, names = places[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right center", fontsize="small")
     _save(figure, path)
+
+
+def _places(
+    figure: Figure,
+    count: int,
+    rows: int,
+    columns: int,
+    *,
+    share_x: bool = False,
+    share_y: bool = False,
+) -> list[Axes]:
+    """So many axes in a grid, row by row; the rest of it stays empty."""
+    grid = figure.subplots(rows, columns, sharex=share_x, sharey=share_y, squeeze=False)
+    every: list[Axes] = grid.flatten().tolist()
+    for axes in every[count:]:
+        axes.remove()
+    return every[:count]
 
 
 def draw_heat_maps(
@@ -165,10 +181,8 @@ def draw_heat_maps(
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(size * columns, size * rows), dpi=_DPI, layout="constrained")
     figure.suptitle(title, fontsize=12)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat[len(panels) :]:
-        axes.remove()
-    for axes, (name, table) in zip(grid.flat, panels.items(), strict=False):
+    places = _places(figure, len(panels), rows, columns)
+    for axes, (name, table) in zip(places, panels.items(), strict=True):
         axes.imshow(table, cmap="RdBu_r", vmin=least, vmax=1)
         axes.set_title(name, fontsize=10)
         axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)

@@ -312,6 +312,32 @@ def test_a_frame_without_a_time_comes_after_the_one_before(tmp_path: Path) -> No
     assert [decoding.times.get() for _ in range(4)] == [0.5, 0.5, 1.5, None]
 
 
+def test_an_ffmpeg_that_is_too_old_is_blamed_and_not_the_video(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = ffmpeg(tmp_path / "clip.mp4", *TEST_PATTERN)
+    old = tmp_path / "ffmpeg4"
+    old.write_text(
+        "#!/bin/sh\necho \"[error] Unrecognized option 'stats_enc_pre'.\" >&2\n"
+        "echo '[fatal] Error splitting the argument list: Option not found' >&2\nexit 1\n"
+    )
+    old.chmod(0o755)
+    monkeypatch.setattr("happymaps.images.video.ffmpeg_binary", lambda: str(old))
+    with pytest.raises(InputError, match="ffmpeg4: too old; ffmpeg 6"):
+        extract_frames(video, folder)
+
+
+def test_an_ffmpeg_that_cannot_be_started_leaves_no_pipe_open(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = ffmpeg(tmp_path / "clip.mp4", *TEST_PATTERN)
+    monkeypatch.setattr("happymaps.images.video.ffmpeg_binary", lambda: str(tmp_path / "none"))
+    before = len(list(Path("/dev/fd").iterdir()))
+    with pytest.raises(FileNotFoundError):
+        extract_frames(video, folder)
+    assert len(list(Path("/dev/fd").iterdir())) == before
+
+
 def test_missing_video(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(InputError, match=r"none\.mp4: no such video"):
         extract_frames(tmp_path / "none.mp4", folder)

@@ -146,7 +146,7 @@ class _Decoding:
     target: str
     options: dict[str, Any]
     times: "SimpleQueue[float | None]" = field(default_factory=SimpleQueue)
-    _frames: int = 0
+    _count: int = 0
 
     def __enter__(self) -> "_Decoding":
         timed, timing = os.pipe()
@@ -170,6 +170,9 @@ class _Decoding:
                 pass_fds=[timing],
                 env=os.environ | {"AV_LOG_FORCE_NOCOLOR": "1"},
             )
+        except BaseException:
+            os.close(timed)
+            raise
         finally:
             os.close(timing)
         self.pictures = cast(BufferedReader, self._process.stdout)
@@ -194,17 +197,17 @@ class _Decoding:
         if code != 0 or self._complaint:
             # Cut-off files may end well for ffmpeg, with a complaint in its log.
             reason = self._complaint or f"exit code {code}"
-            if "ption not found" in reason or "nrecognized option" in reason:
+            if "Option not found" in reason:
                 raise InputError(f"{ffmpeg_binary()}: too old; ffmpeg 6 or newer is needed")
             raise InputError(f"{self.video}: damaged, or no video; ffmpeg says: {reason}")
-        if self._frames == 0:
+        if self._count == 0:
             raise InputError(f"{self.video}: no frame in it")
 
     def _read_times(self, pipe: int) -> None:
         time = 0.0
         with os.fdopen(pipe) as lines:
             for ticks in map(int, lines):
-                self._frames += 1
+                self._count += 1
                 # A stream may say of a frame that it has no time: then it is the one before's.
                 time = time if ticks == _NO_TIME else ticks / _TICKS
                 self.times.put(time)
