@@ -119,7 +119,8 @@ def _advice() -> Iterator[Row]:
         # The decision layer's neurons stay.
         inner = layers[:-1]
         *_, without = given["without"].values()
-        after = (without["accuracy"], without["accuracy_without_random"])
+        random = without["without_random"]["cmu_test"]
+        spread = " to ".join(_round(random[end], 3) for end in ("lowest", "highest"))
         ratios = " ".join(
             "-" if layer["activation_ratio"] is None else _round(layer["activation_ratio"], 1)
             for layer in layers
@@ -127,8 +128,9 @@ def _advice() -> Iterator[Row]:
         yield (
             _code(name), given["inner_neurons"],
             *(sum(layer[kind] for layer in inner) for kind in ("dead", "twins", "static")),
-            without["removed"], _round(given["accuracy"]["cmu_test"], 3),
-            *(_round(one["cmu_test"], 3) for one in after), ratios,
+            without["removed"],
+            *(_round(one["balanced_accuracy"]["cmu_test"], 3) for one in (given, without)),
+            f"{_round(random['mean'], 3)} ({spread})", ratios,
         )  # fmt: skip
 
 
@@ -154,7 +156,8 @@ def _methods() -> Iterator[Row]:
         faces, cast = found["focus"][method]["faces"], found["focus"][method]["cast"]
         yield (
             _code(method), _round(faithful["deletion"]), _round(faithful["insertion"]),
-            _yes(faithful["beats_random"]), _round(sane["correlation"]), _yes(sane["passes"]),
+            _yes(faithful["beats_random"]),
+            f"{_round(sane['correlation'])} ({_round(sane['high'])})", _yes(sane["passes"]),
             f"{_round(faces['share'])} of {_round(faces['area'])}", _round(faces["pointing"]),
             f"{_round(cast['share'])} of {_round(cast['area'])}",
         )  # fmt: skip
@@ -261,7 +264,7 @@ TABLES: dict[str, Callable[[], Iterator[Row]]] = {
     '| `experiment0` on | images | looking left | "never left" scores | accuracy'
     " | balanced accuracy | false positives | false negatives |": _left_turns,
     "| | published | here |": _published,
-    "| network | inner neurons | dead | twins | static | taken out | accuracy on `cmu_test` before"
+    "| network | inner neurons | dead | twins | static | taken out | balanced accuracy before"
     " | after | at random instead | map / best image, layer by layer |": _advice,
     "| network | complement | untrained | stable over seeds | untrained | readability | untrained"
     " | shuffled labels |": _decision_maps,

@@ -83,6 +83,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
         audit__heads=20,
         audit__images=4,
         audit__randomised=2,
+        audit__random_networks=2,
         audit__steps=4,
         audit__offsets=3,
         audit__scales=[1.0],

@@ -55,6 +55,7 @@ _ROUGH: dict[str, dict[str, Any]] = {
         "heads": 30,
         "images": 8,
         "randomised": 2,
+        "random_networks": 2,
         "offsets": 5,
         "scales": [1.0],
         "people": 2,

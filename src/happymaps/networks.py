@@ -33,6 +33,9 @@ _CROP: TypeAdapter[TrainingCropParams | ColourCropParams] = TypeAdapter(
     TrainingCropParams | ColourCropParams
 )
 
+# Side of the squares that the max-pools take together; what does not fill one is dropped.
+POOL = 2
+
 # Channels, up to which `_FewChannels` is the faster way.
 _FEW = 4
 
@@ -159,7 +162,7 @@ class MaxPooling2D(nn.MaxPool2d):
     batch_norm: nn.BatchNorm2d | None
 
     def __init__(self) -> None:
-        super().__init__(2)
+        super().__init__(POOL)
         self.batch_norm = None
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the parent's name
@@ -244,7 +247,7 @@ def _layers(spec: NetworkParams, image_size: int, channels: int) -> "OrderedDict
             _require_rest(side, f"conv2d_{number}", image_size)
         if block_number < len(spec.blocks) or spec.last_pool:
             layers[f"max_pooling2d_{block_number}"] = MaxPooling2D()
-            side //= 2
+            side //= POOL
             _require_rest(side, f"max_pooling2d_{block_number}", image_size)
             if spec.pool_dropout:
                 layers[f"pool_dropout_{block_number}"] = nn.Dropout(spec.pool_dropout)

@@ -359,7 +359,7 @@ class HappymapsParams(_Section):
     examples: Positive
     twins: Share
     memory: Positive
-    precision: Precision = "float32"
+    precision: Precision
 
 
 Method = Literal[
@@ -427,12 +427,13 @@ class AuditParams(_Section):
     """How explanations are tested.
 
     `images` of the test part are explained; the pixels are taken away and given back in `steps`, in
-    squares of `cell` pixels. Of `randomised` of them the explanations are drawn again from networks
-    whose weights are random.
+    squares of `cell` pixels. Of `randomised` of them the explanations are drawn again from
+    `random_networks` whose weights are random.
     """
 
     images: Annotated[int, Field(ge=2)]
     randomised: Positive
+    random_networks: Positive
     steps: Positive
     cell: Positive
 

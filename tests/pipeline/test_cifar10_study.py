@@ -47,7 +47,7 @@ def shrink(params: dict[str, Any]) -> dict[str, Any]:
         "train": params["train"] | {"batch_size": 16},
         "networks": {NETWORK: network | {"augment": network["augment"] | {"mirror": False}}},
         "happymaps": params["happymaps"] | {"steps": 3, "seeds": 2},
-        "audit": {"images": 4, "randomised": 2, "steps": 4, "cell": 2},
+        "audit": {"images": 4, "randomised": 2, "random_networks": 2, "steps": 4, "cell": 2},
         "explain": {"examples": 2},
     }
 
@@ -136,9 +136,10 @@ def test_maps_are_audited_and_counted_without_a_control_of_faces(study: Path) ->
     assert list(read(study, f"complexity/{NETWORK}")) == layers
     happymaps = read(study, f"happymaps/{NETWORK}")
     assert [happymaps[layer]["neurons"] for layer in layers] == [6, 8, 12, 16, 10]
-    assert set(happymaps["advice"]["accuracy"]) == {"test"}
+    assert set(happymaps["advice"]["balanced_accuracy"]) == {"test"}
     audit = read(study, f"audit/{NETWORK}")
-    assert set(audit) == {"images", "sanity", "faithfulness"}
+    assert set(audit) == {"images", "by_class", "sanity", "faithfulness"}
+    assert sum(audit["by_class"].values()) == audit["images"]
     assert set(audit["sanity"]) == {
         "saliency", "grad_cam", "pixel_importance", "lime", "random", "edges",
     }  # fmt: skip

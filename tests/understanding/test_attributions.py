@@ -129,14 +129,16 @@ def test_the_pixels_that_decide_are_found_by_all_but_the_controls(
     explain: AttributionsParams, spec: NetworkParams, method: str
 ) -> None:
     pattern = torch.zeros(SIZE, SIZE)
-    pattern[BOX] = 1
+    # Not all alike: a part that is hidden behind its own mean would take nothing away.
+    pattern[BOX] = 0.5 + torch.rand(pattern[BOX].shape, generator=torch.Generator().manual_seed(0))
+    decides = pattern > 0
     network = looking_at(spec, pattern)
     # What is hidden must have been another grey than what hides it.
     images = pictures(2) * 0.5
     images[:, :, *BOX] = 0.6 + 0.4 * images[:, :, *BOX]
     maps = attribute(method, network, images, classes(1, 1), explain, seed=0).abs()
     found = [
-        pattern.flatten()[flat.topk(int(pattern.sum())).indices].mean().item()
+        decides.flatten()[flat.topk(int(decides.sum())).indices].double().mean().item()
         for flat in maps.flatten(1)
     ]
     if method in CONTROLS:
@@ -314,7 +316,7 @@ def test_saliency_is_the_largest_gradient_of_the_channels(
     torch.testing.assert_close(maps, gradients.abs().amax(dim=1), rtol=1e-4, atol=1e-6)
 
 
-def test_smoothgrad_is_the_mean_saliency_of_noisy_copies(
+def test_smoothgrad_is_the_mean_gradient_of_noisy_copies(
     explain: AttributionsParams, spec: NetworkParams
 ) -> None:
     network = with_random_weights(spec)
@@ -325,11 +327,28 @@ def test_smoothgrad_is_the_mean_saliency_of_noisy_copies(
     copies = images + 0.2 * torch.randn(
         300, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(3)
     )
-    expected = by_autograd(network, copies, wanted.expand(300)).abs().mean(dim=(0, 1))
+    expected = by_autograd(network, copies, wanted.expand(300)).mean(dim=(0, 1)).abs()
     # Of other noise: alike, and much more so than without any.
     plain = by_autograd(network, images, wanted).abs()[0, 0]
-    assert (maps[0] - expected).abs().mean() < 0.15 * expected.mean()
+    assert (maps[0] - expected).abs().mean() < 0.25 * expected.mean()
     assert (maps[0] - plain).abs().mean() > 0.3 * expected.mean()
+
+
+def test_smoothgrad_of_a_linear_network_is_its_weights_whatever_the_noise(
+    explain: AttributionsParams, spec: NetworkParams
+) -> None:
+    """In colour the strongest channel's, with its sign forgotten at the end."""
+    change = {"filters": [1], "kernel": 1, "dense": [], "head": "linear"}
+    network = Network(spec.model_copy(update=change), SIZE, 3).eval()
+    colours = torch.tensor([0.2, -0.7, 0.5])
+    with torch.no_grad():
+        for weights in network.parameters():
+            weights.zero_()
+        network.get_parameter("conv2d_1.weight").copy_(colours.view(1, 3, 1, 1))
+        network.get_parameter("conv2d_1.bias").fill_(9)  # its ReLU lets all through
+        network.get_parameter("dense_1.weight")[1] = 2
+    maps = attribute("smoothgrad", network, pictures(1, 3), classes(1), explain, seed=0)
+    torch.testing.assert_close(maps, torch.full((1, SIZE, SIZE), 1.4))
 
 
 def test_integrated_gradients_sum_to_what_the_image_adds_to_its_blur(
@@ -396,10 +415,36 @@ def test_grad_cam_weighs_the_last_maps_by_their_gradients(
     logits = network.get_submodule("dense_2")(hidden)
     (gradients,) = torch.autograd.grad(logits[torch.arange(3), wanted].sum(), maps)
     coarse = (gradients.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1, keepdim=True).relu()
-    fine = nn.functional.interpolate(coarse, (SIZE, SIZE), mode="bilinear").squeeze(1)
     found = attribute("grad_cam", network, images, wanted, explain, seed=0)
-    assert fine.amax(dim=(1, 2)).count_nonzero() >= 1
-    torch.testing.assert_close(found, fine.detach(), rtol=1e-4, atol=1e-6)
+    assert coarse.amax(dim=(1, 2, 3)).count_nonzero() >= 1
+    # Unpadded 3x3, 2x2 and 3x3: the first cell looks at 3.5, and every next one 2 pixels further.
+    cells = (np.arange(SIZE) - 3.5) / 2
+    for one, map_ in zip(coarse[:, 0].detach().numpy(), found, strict=True):
+        known = np.arange(len(one))
+        rows = np.stack([np.interp(cells, known, column) for column in one.T], axis=1)
+        fine = np.stack([np.interp(cells, known, row) for row in rows])
+        np.testing.assert_allclose(map_, fine, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("padding", [False, True])
+@pytest.mark.parametrize("place", [(7, 7), (12, 15), (16, 7)])
+def test_grad_cam_points_at_the_only_spot_there_is(
+    explain: AttributionsParams, spec: NetworkParams, padding: bool, place: tuple[int, int]
+) -> None:
+    change = {"filters": [1, 1], "dense": [], "head": "linear", "padding": padding}
+    network = Network(spec.model_copy(update=change), SIZE).eval()
+    with torch.no_grad():
+        for weights in network.parameters():
+            weights.zero_()
+        for name in ("conv2d_1", "conv2d_2"):
+            network.get_parameter(f"{name}.weight")[0, 0, 1, 1] = 1
+        network.get_parameter("dense_1.weight")[1] = 1
+    image = torch.zeros(1, 1, SIZE, SIZE)
+    image[0, 0][place] = 1
+    (found,) = attribute("grad_cam", network, image, classes(1), explain, seed=0)
+    row, column = divmod(int(found.argmax()), SIZE)
+    # A cell is two pixels wide.
+    assert max(abs(row - place[0]), abs(column - place[1])) <= 1
 
 
 def test_occlusion_of_one_pixel_by_hand(explain: AttributionsParams, spec: NetworkParams) -> None:
@@ -477,6 +522,17 @@ def test_lime_weighs_superpixels_by_what_they_add(
         # A hidden one has its mean.
         adds = (pattern[part] * (image[0, part] - image[0, part].mean())).sum()
         torch.testing.assert_close(found[part], adds.expand(int(part.sum())), rtol=0.05, atol=0.01)
+
+
+def test_lime_has_nothing_to_say_of_a_network_that_never_changes_its_mind(
+    explain: AttributionsParams, spec: NetworkParams
+) -> None:
+    network = with_random_weights(spec)
+    with torch.no_grad():
+        network.get_parameter(f"{network.decision_layer}.weight").zero_()
+        network.get_parameter(f"{network.decision_layer}.bias").copy_(torch.tensor([0.3, -0.4]))
+    images = pictures(3)
+    assert not attribute("lime", network, images, classes(0, 1, 0), explain, seed=0).any()
 
 
 def test_limes_first_sample_is_the_whole_image_and_half_of_the_others_is_hidden(

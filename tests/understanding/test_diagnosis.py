@@ -1,5 +1,7 @@
 """Differences that are planted, and a network that minds one of them."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -146,6 +148,25 @@ def test_what_a_network_minds_comes_first(spec: NetworkParams) -> None:
         "cost": 0.5,
     }
     assert [row["cost"] for row in rows[2:-1]] == [0.0] * 4
+
+
+def test_who_never_turns_left_cannot_be_missed_there(spec: NetworkParams) -> None:
+    faces = heads([0.6, 0.6, 0.3, 0.3], ["left", "left", "up", "straight"])
+    training = table(HERE, ["left", "up", "straight"], 3)
+
+    def brightness(poses: list[str], level: float) -> dict[str, Any]:
+        person = table(other(brightness=level), poses, len(poses))
+        rows = diagnose(says_left_above(spec, 0.45), faces, [HEAD] * 4, training, person)
+        return next(row for row in rows if row["difference"] == "brightness")
+
+    # A darker person's left turns are missed, a brighter one's others are called left.
+    assert brightness(["left", "up"], 0.2)["cost"] == 0.5
+    assert brightness(["up"], 0.2) | {"faces": [], "subject": []} == {
+        "difference": "brightness", "faces": [], "subject": [], "heads": 1, "images": 2,
+        "accuracy": 1.0, "balanced_accuracy": 1.0, "left_recall": None, "cost": 0.0,
+    }  # fmt: skip
+    assert brightness(["up"], 0.6)["cost"] == 1.0
+    assert brightness(["left"], 0.2)["cost"] == 1.0
 
 
 def test_a_person_whose_heads_are_hardly_found_is_not_compared(spec: NetworkParams) -> None:

@@ -11,6 +11,7 @@ from happymaps.understanding.layers import (
     DecisionObjective,
     FilterObjective,
     activations,
+    cells_of,
     decision_scores,
     layer_outputs,
     neuron_layers,
@@ -208,3 +209,32 @@ def test_activations_leave_nothing_behind_in_the_network(network: Network) -> No
     for parameter in network.parameters():
         assert parameter.requires_grad
         assert parameter.grad is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"padding": True},
+        {"padding": True, "stride": 2},
+        {"kernel": 5},
+        {"filters": [[2, 3], 4]},
+    ],
+    ids=str,
+)
+def test_cells_look_where_a_gradient_says(spec: NetworkParams, changes: dict[str, object]) -> None:
+    """Of cells in the middle, whose view no edge cuts off: by what can change them at all."""
+    size = 64
+    network = build_network(spec.model_copy(update=changes), size, seed=0).eval()
+    images = torch.rand(40, 1, size, size, generator=torch.Generator().manual_seed(0))
+    for name, layer in network.named_children():
+        if not isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+            continue
+        seen = images.clone().requires_grad_()
+        outputs = dict(layer_outputs(network, seen, last=name))[name]
+        cell = outputs.shape[-1] // 2
+        outputs[:, :, cell, cell].sum().backward()
+        assert seen.grad is not None
+        (columns,) = seen.grad.abs().amax(dim=(0, 1, 2)).nonzero(as_tuple=True)
+        centre, step = cells_of(network, name)
+        assert (columns[0] + columns[-1]).item() / 2 == centre + cell * step, name

@@ -1,5 +1,6 @@
 import copy
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from happymaps.networks import Network, build_network
 from happymaps.params import NetworkParams
+from happymaps.understanding.faithfulness import mean_interval
 from happymaps.understanding.layers import neuron_layers
 from happymaps.understanding.sanity import (
     LIMIT,
@@ -50,8 +52,8 @@ def edges(network: Network) -> Tensor:
     return changes
 
 
-def gradient(network: Network) -> Tensor:
-    inputs = images().requires_grad_()
+def gradient(network: Network, inputs: Tensor | None = None) -> Tensor:
+    inputs = (images() if inputs is None else inputs).clone().requires_grad_()
     (slope,) = torch.autograd.grad(network.logits(inputs)[:, 1].sum(), inputs)
     return slope[:, 0]
 
@@ -82,7 +84,7 @@ def test_layers_become_random_one_by_one_from_the_decision_down(network: Network
 
 def test_the_trained_network_stays_as_it_is(network: Network) -> None:
     before = parameters(network)
-    sanity(gradient(network), gradient, network, seed=0)
+    sanity(gradient(network), gradient, network, seed=0, networks=2)
     assert network.training is False
     for name, value in network.named_parameters():
         assert torch.equal(value, before[name])
@@ -120,7 +122,7 @@ def test_colour_networks_are_randomised_too(spec: NetworkParams) -> None:
 
 
 def test_an_edge_detector_fails(network: Network) -> None:
-    found = sanity(edges(network), edges, network, seed=0)
+    found = sanity(edges(network), edges, network, seed=0, networks=2)
     assert found["correlation"] == pytest.approx(1)
     assert found["ssim"] == pytest.approx(1)
     assert found["passes"] is False
@@ -129,38 +131,43 @@ def test_an_edge_detector_fails(network: Network) -> None:
 
 
 def test_noise_that_no_network_had_a_part_in_fails(network: Network) -> None:
-    assert sanity(noise(3), lambda _: noise(3), network, seed=0)["passes"] is False
+    assert sanity(noise(3), lambda _: noise(3), network, seed=0, networks=2)["passes"] is False
 
 
 def test_a_map_that_says_nothing_fails(network: Network) -> None:
     silence = torch.zeros(3, SIZE, SIZE)
-    found = sanity(silence, lambda _: silence, network, seed=0)
+    found = sanity(silence, lambda _: silence, network, seed=0, networks=2)
     assert found["silent"] == 1
     assert found["passes"] is False
 
 
 def test_random_networks_that_say_nothing_prove_nothing(network: Network) -> None:
-    found = sanity(noise(3), lambda _: torch.zeros(3, SIZE, SIZE), network, seed=0)
+    found = sanity(noise(3), lambda _: torch.zeros(3, SIZE, SIZE), network, seed=0, networks=2)
     assert found["silent"] == 1
     assert found["passes"] is False
     # Where some do, the others decide.
-    mixed = noise(3, seed=1)
-    mixed[0] = 2.0
-    found = sanity(noise(3), lambda _: mixed, network, seed=0)
+    mixed = noise(18, seed=1)
+    mixed[:6] = 2.0
+    found = sanity(noise(18), lambda _: mixed, network, seed=0, networks=2)
     assert found["silent"] == pytest.approx(1 / 3)
-    alone = rank_correlations(noise(3), mixed)[1:].abs().mean().item()
+    alone = rank_correlations(noise(18), mixed)[6:].abs().mean().item()
     assert found["correlation"] == pytest.approx(alone)
+    assert found["low"] < alone < found["high"] < LIMIT
     assert found["passes"] is True
+    # Too few to tell.
+    few = sanity(noise(18)[:17], lambda _: mixed[:17], network, seed=0, networks=2)
+    assert few["correlation"] < LIMIT
+    assert few["passes"] is False
 
 
 def test_a_trained_network_that_says_nothing_has_not_changed_its_mind(network: Network) -> None:
-    found = sanity(torch.zeros(3, SIZE, SIZE), lambda _: noise(3), network, seed=0)
+    found = sanity(torch.zeros(3, SIZE, SIZE), lambda _: noise(3), network, seed=0, networks=2)
     assert found["silent"] == 1
     assert found["passes"] is False
     # Where it says something, that decides.
     mixed = noise(3, seed=1)
     mixed[0] = 2.0
-    found = sanity(mixed, lambda _: noise(3), network, seed=0)
+    found = sanity(mixed, lambda _: noise(3), network, seed=0, networks=2)
     assert found["silent"] == pytest.approx(1 / 3)
     alone = rank_correlations(mixed, noise(3))[1:].abs().mean().item()
     assert found["correlation"] == pytest.approx(alone)
@@ -170,12 +177,41 @@ def test_the_gradient_passes(spec: NetworkParams) -> None:
     # Wide: with a few filters, the places that none of them answers to are alike.
     wide = spec.model_copy(update={"filters": [16, 16], "dense": [32]})
     trained = build_network(wide, SIZE, seed=5).eval()
-    found = sanity(gradient(trained), gradient, trained, seed=0)
+    inputs = torch.rand(12, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    found = sanity(
+        gradient(trained, inputs), partial(gradient, inputs=inputs), trained, seed=0, networks=2
+    )
     assert found["passes"] is True
-    assert found["correlation"] < LIMIT
+    assert found["correlation"] < found["high"] < LIMIT
     assert found["ssim"] < LIMIT
-    last = found["cascade"]["conv2d_1"]
-    assert last == {key: found[key] for key in ("silent", "correlation", "ssim")}
+
+
+def test_every_image_counts_with_its_mean_over_the_random_networks(network: Network) -> None:
+    trained, maps = noise(16), [noise(16, seed=1), noise(16, seed=2), noise(16)]
+    maps[2][0] = 1.0
+    weights = [network.get_parameter("conv2d_1.weight").detach()]
+    drawn: list[int] = []
+
+    def explain(other: Network) -> Tensor:
+        weight = other.get_parameter("conv2d_1.weight").detach()
+        known = [number for number, one in enumerate(weights) if torch.equal(one, weight)]
+        if not known:
+            weights.append(weight)
+        drawn.append(known[0] if known else len(weights) - 1)
+        return maps[max(drawn[-1], 1) - 1]
+
+    found = sanity(trained, explain, network, seed=0, networks=3)
+    # The first network layer by layer, of the others the last step alone.
+    assert drawn == [0] * (len(neuron_layers(network)) - 1) + [1, 2, 3]
+    by_network = [rank_correlations(trained, one).abs() for one in maps]
+    by_network[2][0] = torch.nan
+    table = torch.stack(by_network)
+    assert found["correlation"] == pytest.approx(table.nanmean().item())
+    assert found["silent"] == pytest.approx(1 / 48)
+    _, low, high = mean_interval(table.nanmean(dim=0), seed=0)
+    assert (found["low"], found["high"]) == (low, high)
+    first = found["cascade"]["conv2d_1"]
+    assert first["correlation"] == pytest.approx(by_network[0].mean().item())
 
 
 def test_a_method_that_sees_the_decision_layer_only_changes_in_the_first_step(
@@ -185,7 +221,7 @@ def test_a_method_that_sees_the_decision_layer_only_changes_in_the_first_step(
         weight = other.get_parameter("dense_2.weight").detach()
         return weight.flatten()[:16].view(1, 4, 4).repeat(3, 1, 1)
 
-    found = sanity(explain(network), explain, network, seed=0)["cascade"]
+    found = sanity(explain(network), explain, network, seed=0, networks=2)["cascade"]
     assert len({row["correlation"] for row in found.values()}) == 1
     assert found["dense_2"]["correlation"] < 0.8
 
@@ -194,7 +230,7 @@ def test_maps_against_each_other_count_in_strength_whatever_the_correlations_sig
     network: Network,
 ) -> None:
     first = torch.arange(64.0).view(1, 8, 8)
-    found = sanity(first, lambda _: 63 - first, network, seed=0)
+    found = sanity(first, lambda _: 63 - first, network, seed=0, networks=2)
     assert rank_correlations(first, 63 - first).item() == pytest.approx(-1)
     assert found["correlation"] == pytest.approx(1)
     assert found["passes"] is False

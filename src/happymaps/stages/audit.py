@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -40,6 +41,7 @@ from happymaps.understanding.invariance import Position, mirror, position
 from happymaps.understanding.sanity import sanity
 
 Maps = dict[str, Tensor]
+Rows = NDArray[np.intp]
 # The head found in each image of a set that was looked at.
 Heads = dict[str, Box | None]
 
@@ -91,11 +93,20 @@ def _audit_explanations(
             seed=params.seed,
         )
         explain_few = partial(explain, images=images[few], classes=classes[few])
-        sane[method] = sanity(maps[method][few], explain_few, network, seed=params.seed)
+        sane[method] = sanity(
+            maps[method][few],
+            explain_few,
+            network,
+            seed=params.seed,
+            networks=params.audit.random_networks,
+        )
     _draw_faithfulness(folder / "faithfulness.png", found)
     _draw_sanity(folder / "sanity.png", sane)
     faithful = faithfulness(found, seed=params.seed) if testable else {}
-    return {"images": len(rows), "sanity": sane, "faithfulness": faithful}, rows, maps
+    counts = classes.bincount(minlength=len(network.spec.classes)).tolist()
+    by_class = dict(zip(network.spec.classes, counts, strict=True))
+    figures = {"images": len(rows), "by_class": by_class, "sanity": sane, "faithfulness": faithful}
+    return figures, rows, maps
 
 
 def _audit_faces(
@@ -108,7 +119,7 @@ def _audit_faces(
     cast, cast_masks = _load_cast(params, network.spec.crop)
     cast_maps = _maps_of_cast(network, cast, params)
     failures = failures_of(explained, list(maps))
-    _draw_cast(folder / "cast.png", name, cast, cast_masks, cast_maps, failures)
+    _draw_cast(folder / "cast.png", name, network, cast, cast_masks, cast_maps, failures)
     return {
         **explained,
         "focus": {
@@ -138,7 +149,8 @@ def _maps_of_cast(network: Network, cast: LabelledImages, params: Params) -> Map
 def _explained_rows(network: Network, test: LabelledImages, params: Study) -> tuple[Tensor, bool]:
     """A seeded choice among the images whose right answer their detail decides.
 
-    Where there is none, faithfulness cannot be tested (False): then a choice among all images.
+    The answers take turns, as long as there are images of each. Where there is no such image at
+    all, faithfulness cannot be tested (False): then it is a choice among all of them.
     """
     images, answers = _inputs_and_answers(network, test.images)
     right = answers == test.labels(network.spec)
@@ -146,7 +158,14 @@ def _explained_rows(network: Network, test: LabelledImages, params: Study) -> tu
     testable = bool(decided.any())
     candidates = np.flatnonzero(decided.numpy()) if testable else np.arange(len(test))
     order = np.random.default_rng(params.seed).permutation(candidates)
-    return torch.from_numpy(np.sort(order[: params.audit.images])), testable
+    chosen = in_turns(order, answers.numpy()[order])[: params.audit.images]
+    return torch.from_numpy(chosen), testable
+
+
+def in_turns(rows: Rows, kinds: NDArray[np.int64]) -> Rows:
+    """The same rows, one of each kind after the other as long as there are some of it."""
+    turn = pd.Series(kinds).groupby(kinds).cumcount()
+    return rows[turn.argsort(kind="stable")]
 
 
 def _inputs_and_answers(network: Network, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -179,7 +198,7 @@ def _audit_position(
 
 
 def _diagnose(
-    network: Network, parts: dict[str, LabelledImages], heads: Heads, params: Params
+    network: Network, split: dict[str, LabelledImages], heads: Heads, params: Params
 ) -> dict[str, Any]:
     """Per recorded person, what sets them apart and what each difference costs, costliest first."""
     view = network.spec.crop
@@ -188,8 +207,8 @@ def _diagnose(
     others = [yaw for yaw in curve if yaw != params.audit.turn]
     full = min(others, key=lambda yaw: abs(yaw - LEFT_YAW))
     turn = turn_row(network, curve, full, params.audit.turn)
-    training = _described(parts["train"], heads)
-    test_heads = [heads[image] for image in parts["test"].truth["image"]]
+    training = _described(split["train"], heads)
+    test_heads = [heads[image] for image in split["test"].truth["image"]]
     recordings = load_faces(PROCESSED / "recordings", view)
     # Two words, which no subject's name has.
     tables: dict[str, Any] = {"drawn heads": {f"{yaw:g}": share for yaw, share in curve.items()}}
@@ -197,7 +216,7 @@ def _diagnose(
         person = _described(recordings, read_heads(heads_of("recordings"), subject, view))
         turns = bool((person["pose"] == "left").any())
         rows = diagnose(
-            network, parts["test"], test_heads, training, person, turn if turns else None
+            network, split["test"], test_heads, training, person, turn if turns else None
         )
         tables[subject] = {
             row["difference"]: {key: value for key, value in row.items() if key != "difference"}
@@ -262,16 +281,25 @@ def _draw_position(path: Path, name: str, found: Position) -> None:
 
 
 def _draw_cast(
-    path: Path, name: str, cast: LabelledImages, masks: Tensor, maps: Maps, failures: Failures
+    path: Path,
+    name: str,
+    network: Network,
+    cast: LabelledImages,
+    masks: Tensor,
+    maps: Maps,
+    failures: Failures,
 ) -> None:
     """Some drawn heads with their masks and every method's map: nobody here exists."""
+    answers = logits_of(network, cast.images).argmax(dim=1).tolist()
     rows = []
-    for number in range(0, len(cast), -(-len(cast) // _SHOWN)):
+    count = min(_SHOWN, len(cast))
+    for number in np.linspace(0, len(cast) - 1, count).round().astype(int).tolist():
         image = to_input(cast.images[number : number + 1])[0].numpy()
         shown = [cast.images[number, 0].numpy(), np.asarray(masks[number] * 255, np.uint8)]
         shown += [heat(image, one[number].numpy()) for one in maps.values()]
-        who, pose = cast.truth[["subject", "pose"]].iloc[number]
-        captions = [f"{who}, {pose}", "head", *(marked(method, failures) for method in maps)]
+        pose, answer = cast.truth["pose"].iloc[number], network.spec.classes[answers[number]]
+        methods = (marked(method, failures) for method in maps)
+        captions = [f"{pose}, answer: {answer}", "head", *methods]
         rows.append(Row("", shown, captions))
     title = (
         f"{name} on the drawn cast (red speaks for its answer, blue against it;"

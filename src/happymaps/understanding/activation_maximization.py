@@ -1,9 +1,11 @@
 """HappyMaps: for a neuron, the image that makes it happiest.
 
 Gradient ascent on the input (Erhan et al. 2009, "Visualizing higher-layer features of a deep
-network"), with the norm penalty of Simonyan et al. 2013 ("Deep inside convolutional networks"),
-the normalised gradients and the jitter of Mordvintsev et al. 2015 ("Inceptionism"), and the
-Fourier parametrisation and random transformations of Olah et al. 2017 ("Feature visualization").
+network"), with a norm penalty as Simonyan et al. 2013 ("Deep inside convolutional networks") have
+it, a higher norm and total variation as in Mahendran and Vedaldi 2015 ("Understanding deep image
+representations by inverting them"), the normalised gradients and the jitter of Mordvintsev et al.
+2015 ("Inceptionism"), and the Fourier parametrisation and random transformations of Olah et al.
+2017 ("Feature visualization").
 """
 
 import math
@@ -172,7 +174,9 @@ def _own_filters(layer: Conv2D, neurons: Tensor, inputs: Tensor) -> Tensor:
 
 
 def _penalty(images: Tensor, params: HappymapsParams) -> Tensor:
-    """Total variation, and the Lp norm of the distance from grey; summed over everything."""
+    """Total variation (of absolute differences, down and across), and the Lp norm to the power of p
+    of the distance from grey; summed over everything.
+    """
     penalty = images.new_zeros(())
     if params.total_variation:
         across = (images[..., 1:] - images[..., :-1]).abs().sum()

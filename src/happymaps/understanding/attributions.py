@@ -16,7 +16,7 @@ from happymaps.datasets import BATCH
 from happymaps.errors import InputError
 from happymaps.networks import Conv2D, Dense, Network
 from happymaps.params import AttributionsParams, PatchParams
-from happymaps.understanding.layers import decision_scores
+from happymaps.understanding.layers import cells_of, decision_scores
 from happymaps.understanding.perturbation import is_local, mean_of_windows, patch_scores
 
 # What an explanation must be better than: it knows nothing, or only the image.
@@ -228,10 +228,10 @@ def _guided_backpropagation(
 def _smoothgrad(
     network: Network, images: Tensor, classes: Tensor, params: AttributionsParams, seed: int
 ) -> Tensor:
-    """The mean magnitude of the gradient of noisy copies, the largest over the channels.
+    """The mean gradient of noisy copies, its largest magnitude over the channels.
 
-    After Smilkov et al. 2017, "SmoothGrad: removing noise by adding noise", who take the mean first
-    and its magnitude then.
+    Smilkov et al. 2017, "SmoothGrad: removing noise by adding noise". Theirs is noise in parts of
+    each image's own range, here of all that a pixel can be.
     """
     from captum.attr import NoiseTunnel, Saliency
 
@@ -247,9 +247,9 @@ def _smoothgrad(
             nt_samples_batch_size=min(BATCH, params.smoothgrad.samples),
             stdevs=params.smoothgrad.noise,
             target=classes,
-            abs=True,
+            abs=False,
         )
-    return gradients.amax(dim=1)
+    return gradients.abs().amax(dim=1)
 
 
 def _integrated_gradients(
@@ -288,9 +288,26 @@ def _grad_cam(
     coarse: Tensor = LayerGradCam(model, last).attribute(
         _leaf(images), target=classes, relu_attributions=True
     )
-    size = images.shape[2:]
-    fine = nn.functional.interpolate(coarse, size, mode="bilinear", align_corners=False)
-    return fine.squeeze(1)
+    return _where_they_look(network, coarse).squeeze(1)
+
+
+def _where_they_look(network: Network, coarse: Tensor) -> Tensor:
+    """Maps (N, 1, h, w) of the last convolution -> (N, 1, H, W), every cell where it looks.
+
+    Between the cells' centres it is linear. Without padding the outermost look at places well
+    inside the image: stretched over all of it, the maps would lie beside what they speak of.
+    """
+    centre, step = cells_of(network, network.last_convolution)
+    pixels = torch.arange(network.image_size, device=coarse.device, dtype=coarse.dtype)
+    # In -1..1 from the first cell's centre to the last one's, as `grid_sample` wants it.
+    places = 2 * (pixels - centre) / step / max(coarse.shape[-1] - 1, 1) - 1
+    grid = torch.stack(torch.meshgrid(places, places, indexing="xy"), dim=2)
+    return nn.functional.grid_sample(
+        coarse,
+        grid.expand(len(coarse), -1, -1, -1),
+        padding_mode="border",
+        align_corners=True,
+    )
 
 
 def _leaf(images: Tensor) -> Tensor:
@@ -420,6 +437,8 @@ def _surrogate(shown: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArr
     # The cosine between a row of ones and zeros and the first, which is all ones.
     distance = 1 - np.sqrt(shown.mean(axis=1))
     weights = np.sqrt(np.exp(-((distance / _KERNEL_WIDTH) ** 2)))
+    if np.ptp(scores) <= 1e-6 * np.abs(scores).max():  # nothing but rounding to explain
+        return np.zeros(shown.shape[1])
     features = shown - np.average(shown, axis=0, weights=weights)
     targets = scores - np.average(scores, weights=weights)
     weighted = features.T * weights

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from happymaps.answering import logits_of
-from happymaps.datasets import LabelledImages
+from happymaps.datasets import LabelledImages, labels_of
 from happymaps.evaluation import predictions, says_left, scores
 from happymaps.images.boxes import Box
 from happymaps.networks import Network
+from happymaps.params import POSES
 from happymaps.understanding.focus import box_masks
 from happymaps.understanding.invariance import moved, to_bytes
 
@@ -93,7 +94,8 @@ def diagnose(
     """Give known faces, one at a time, each difference that sets a person apart.
 
     Changed are those of `faces` whose head is found and that the network answers rightly: as they
-    are, their accuracy is 1. Left turns are rare, so the cost counts in balanced accuracy. Faces
+    are, their accuracy is 1. They are of the classes that the person shows, for who never turns
+    left cannot be missed there. Left turns are rare, so the cost counts in balanced accuracy. Faces
     differ from person to person: each is changed by the difference between the typical faces.
 
     Args:
@@ -114,7 +116,7 @@ def diagnose(
     """
     poses = sorted(_well_found(training) & _well_found(subject))
     rows = [] if turn is None else [turn]
-    chosen, known = _known(network, faces, boxes)
+    chosen, known = _known(network, faces, boxes, set(subject["pose"]))
     if poses and known:
         here, there = typical(training, poses), typical(subject, poses)
         heads = int(_seen(subject)[subject["pose"].isin(poses)].sum())
@@ -137,10 +139,12 @@ def _well_found(table: pd.DataFrame) -> set[str]:
 
 
 def _known(
-    network: Network, faces: LabelledImages, boxes: Sequence[Box | None]
+    network: Network, faces: LabelledImages, boxes: Sequence[Box | None], poses: set[str]
 ) -> tuple[LabelledImages, list[Box]]:
-    """The faces that are found and answered rightly, and their boxes."""
-    right = logits_of(network, faces.images).argmax(dim=1) == faces.labels(network.spec)
+    """The faces of these poses' classes that are found and answered rightly, and their boxes."""
+    labels = faces.labels(network.spec)
+    shown = labels_of(network.spec, torch.tensor([POSES.index(pose) for pose in sorted(poses)]))
+    right = (logits_of(network, faces.images).argmax(dim=1) == labels) & torch.isin(labels, shown)
     chosen = [
         is_right and box is not None for is_right, box in zip(right.tolist(), boxes, strict=True)
     ]

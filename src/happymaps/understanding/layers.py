@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from happymaps.datasets import batches
-from happymaps.networks import Conv2D, Network
+from happymaps.networks import POOL, Conv2D, MaxPooling2D, Network
 
 FilterObjective = Literal["mean", "centre"]
 DecisionObjective = Literal["head", "logit"]
@@ -43,6 +43,26 @@ def layer_outputs(
         yield name, images
         if name in (last, network.decision_layer):
             return
+
+
+def cells_of(network: Network, name: str) -> tuple[float, int]:
+    """Where the cells of a convolution's or max-pool's maps look.
+
+    Returns:
+        The centre of what the first cell sees, in pixels from the first one's centre, and how many
+        pixels further each next one looks; both are the same for rows and columns.
+    """
+    centre, step = 0.0, 1
+    for here, layer in network.named_children():
+        if isinstance(layer, Conv2D):
+            centre += step * ((layer.kernel_size[0] - 1) / 2 - int(layer.padding[0]))
+            step *= layer.stride[0]
+        elif isinstance(layer, MaxPooling2D):
+            centre += step * (POOL - 1) / 2
+            step *= POOL
+        if here == name:
+            break
+    return centre, step
 
 
 def pool_filters(outputs: Tensor, objective: FilterObjective) -> Tensor:

@@ -13,11 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from happymaps.datasets import BATCH
-from happymaps.networks import Conv2D, Network
+from happymaps.networks import POOL, Conv2D, Network
 from happymaps.understanding.layers import decision_scores
 
-# The networks' pooling; what does not fill a square is dropped.
-_POOL = 2
 # What a chunk of places may take in one layer, in numbers: 4 MiB, for caches are small.
 _CHUNK = 2**20
 # And the weights that are copied for some of them: 32 MiB.
@@ -114,7 +112,7 @@ class _Block:
 
 def _blocks(network: Network) -> list[_Block]:
     return [
-        _Block(layer, _POOL if isinstance(behind, nn.MaxPool2d) else 1)
+        _Block(layer, POOL if isinstance(behind, nn.MaxPool2d) else 1)
         for layer, behind in itertools.pairwise(network.children())
         if isinstance(layer, Conv2D)
     ]

@@ -17,13 +17,14 @@ from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
 from happymaps.networks import Network
+from happymaps.understanding.faithfulness import mean_interval
 from happymaps.understanding.layers import neuron_layer, neuron_layers
 from happymaps.understanding.similarity import correlations
 
-# Below it, less than a quarter of the ranks' variance is left. Plain and smoothed gradients of the
-# face networks came down to 0.1-0.3, guided backpropagation's to 0.4-0.5; what is multiplied by
-# the image (gradient times input, integrated gradients) stayed at 0.55-0.8, for the image's own
-# contrast stays in it.
+# Below it, less than a quarter of the ranks' variance is left. It was set when first figures were
+# known: plain and smoothed gradients of the face networks had come down to 0.1-0.3, guided
+# backpropagation's to 0.4-0.5; what is multiplied by the image (gradient times input, integrated
+# gradients) stayed at 0.55-0.8, for the image's own contrast stays in it.
 LIMIT = 0.5
 
 # Side of the window that structural similarity compares, as its library has it.
@@ -101,7 +102,10 @@ def structural_similarities(one: Tensor, other: Tensor) -> Tensor:
 
 def _constant(maps: Tensor) -> Tensor:
     """(N, H, W) -> (N,) bool, by their absolute values."""
-    return maps.abs().amax(dim=(1, 2)) == maps.abs().amin(dim=(1, 2))
+    strength = maps.abs()
+    most, least = strength.amax(dim=(1, 2)), strength.amin(dim=(1, 2))
+    # What is left of a constant after rounding is no map.
+    return most - least <= 1e-6 * most
 
 
 def _stretched(maps: Tensor) -> NDArray[np.float64]:
@@ -114,42 +118,67 @@ def _stretched(maps: Tensor) -> NDArray[np.float64]:
 
 
 def sanity(
-    trained: Tensor, explain: Callable[[Network], Tensor], network: Network, *, seed: int
+    trained: Tensor,
+    explain: Callable[[Network], Tensor],
+    network: Network,
+    *,
+    seed: int,
+    networks: int,
 ) -> dict[str, Any]:
     """How much of a method's maps is left when the network has forgotten what it learned.
 
-    A method passes when the mean correlation is below `LIMIT` once all layers are random. An edge
-    detector keeps 1.0, and so does noise that no network had a part in: both fail. A map that is
-    the same everywhere, the trained network's or the random one's, says nothing, which is no proof:
-    such images are left out, and with none left the method does not pass.
+    A method passes when the mean correlation is surely below `LIMIT` once all layers are random:
+    the upper end of its 95 % interval (`mean_interval`) over the images, each of which counts with
+    its mean over several random networks. An edge detector keeps 1.0, and so does noise that no
+    network had a part in: both fail. A map that is the same everywhere, the trained network's or
+    the random one's, says nothing, which is no proof: such pairs are left out.
 
     Args:
         trained: (N, H, W), the trained network's maps of some images, on the CPU.
         explain: maps of the same images and the same classes for any network.
         network: the trained one; stays as it is.
-        seed: of the random weights.
+        seed: of the first one's random weights; the others' are counted up from it.
+        networks: how many random ones.
 
     Returns:
-        With all layers random `silent`, the share of images that are left out, and over the others
-        `correlation`, the mean of the rank correlation's absolute value, and `ssim`, the mean
-        structural similarity, 0 where none is left; `cascade`, the same for every layer, when it
-        and all behind it are random; and `passes`.
+        With all layers random `silent`, the share of pairs of maps that are left out, and over the
+        others `correlation`, the mean of the rank correlation's absolute value, with its interval
+        `low` and `high`, and `ssim`, the mean structural similarity, 0 where none is left;
+        `cascade`, `silent`, `correlation` and `ssim` for every layer, when it and all behind it are
+        random in the first network; and `passes`.
     """
-    cascade = {
-        name: _likeness(trained, explain(other)) for name, other in randomised(network, seed)
-    }
-    *_, last = cascade.values()
-    passes = last["silent"] < 1 and last["correlation"] < LIMIT
-    return {**last, "cascade": cascade, "passes": passes}
-
-
-def _likeness(one: Tensor, other: Tensor) -> dict[str, float]:
-    silent = _constant(one) | _constant(other)
-    if silent.all():
-        return {"silent": 1.0, "correlation": 0.0, "ssim": 0.0}
-    one, other = one[~silent], other[~silent]
+    steps = {name: explain(other) for name, other in randomised(network, seed)}
+    *_, first = steps.values()
+    others = [explain(_all_random(network, seed + number)) for number in range(1, networks)]
+    found = torch.stack([_likenesses(trained, maps) for maps in (first, *others)])
+    by_image = found.nanmean(dim=0)[0]
+    values = by_image[~by_image.isnan()]
+    _, low, high = mean_interval(values, seed=seed) if len(values) else (0.0, 0.0, 1.0)
     return {
-        "silent": silent.double().mean().item(),
-        "correlation": rank_correlations(one, other).abs().mean().item(),
-        "ssim": structural_similarities(one, other).mean().item(),
+        **_figures(found),
+        "low": low,
+        "high": high,
+        "cascade": {name: _figures(_likenesses(trained, maps)) for name, maps in steps.items()},
+        "passes": high < LIMIT,
+    }
+
+
+def _all_random(network: Network, seed: int) -> Network:
+    *_, (_, last) = randomised(network, seed)
+    return last
+
+
+def _likenesses(one: Tensor, other: Tensor) -> Tensor:
+    """(2, N): rank correlation's absolute value, and structural similarity; nan for silent maps."""
+    found = torch.stack([rank_correlations(one, other).abs(), structural_similarities(one, other)])
+    return found.where(~(_constant(one) | _constant(other)), torch.nan)
+
+
+def _figures(found: Tensor) -> dict[str, float]:
+    """(..., 2, N) -> means over all that is not silent."""
+    correlation, ssim = found.movedim(-2, 0)
+    return {
+        "silent": correlation.isnan().double().mean().item(),
+        "correlation": correlation.nanmean().nan_to_num().item(),
+        "ssim": ssim.nanmean().nan_to_num().item(),
     }
