@@ -266,7 +266,8 @@ def _draw_sanity(path: Path, figures: dict[str, dict[str, Any]]) -> None:
             ("ssim", "structural similarity to the trained network's maps"),
         )
     }
-    draw_curves(path, panels, x="random from the last layer down to", y="likeness")
+    likeness = "likeness, by the first random network"
+    draw_curves(path, panels, x="random from the last layer down to", y=likeness)
 
 
 def _draw_position(path: Path, name: str, found: Position) -> None:
