@@ -153,11 +153,12 @@ def _methods() -> Iterator[Row]:
     found = _read("audit", "experiment0")
     for method in with_controls(PARAMS["attributions"]["methods"]):
         faithful, sane = found["faithfulness"][method], found["sanity"][method]
+        _, most = sane["correlation_interval"]
         faces, cast = found["focus"][method]["faces"], found["focus"][method]["cast"]
         yield (
             _code(method), _round(faithful["deletion"]), _round(faithful["insertion"]),
             _yes(faithful["beats_random"]),
-            f"{_round(sane['correlation'])} ({_round(sane['high'])})", _yes(sane["passes"]),
+            f"{_round(sane['correlation'])} ({_round(most)})", _yes(sane["passes"]),
             f"{_round(faces['share'])} of {_round(faces['area'])}", _round(faces["pointing"]),
             f"{_round(cast['share'])} of {_round(cast['area'])}",
         )  # fmt: skip

@@ -54,8 +54,8 @@ _ROUGH: dict[str, dict[str, Any]] = {
     "audit": {
         "heads": 30,
         "images": 8,
-        "randomised": 2,
-        "random_networks": 2,
+        "randomised": 1,
+        "random_networks": 12,
         "offsets": 5,
         "scales": [1.0],
         "people": 2,

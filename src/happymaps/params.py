@@ -427,13 +427,14 @@ class AuditParams(_Section):
     """How explanations are tested.
 
     `images` of the test part are explained; the pixels are taken away and given back in `steps`, in
-    squares of `cell` pixels. Of `randomised` of them the explanations are drawn again from
-    `random_networks` whose weights are random.
+    squares of `cell` pixels. Of `randomised` of them the explanations are drawn again by as many
+    networks with random weights as `random_networks` says; fewer than twelve would not show how
+    much these differ.
     """
 
     images: Annotated[int, Field(ge=2)]
     randomised: Positive
-    random_networks: Positive
+    random_networks: Annotated[int, Field(ge=12)]
     steps: Positive
     cell: Positive
 

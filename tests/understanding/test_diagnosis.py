@@ -18,6 +18,7 @@ from happymaps.understanding.diagnosis import (
     changed,
     describe,
     diagnose,
+    shown_classes,
     turn_curve,
     turn_row,
     typical,
@@ -190,18 +191,24 @@ def test_the_curve_tells_where_a_turn_is_seen_and_what_it_costs(spec: NetworkPar
     network = says_left_above(spec, 0.45)
     curve = turn_curve(network, heads(levels, ["left"] * 6).images, yaws)
     assert curve == {0.0: 0.0, 30.0: 0.5, 60.0: 1.0}
-    row = turn_row(network, curve, full=60, turn=30)
+    row = turn_row(curve, full=60, turn=30, classes=2)
     assert (row["left_recall"], row["cost"]) == (0.5, 0.25)
-    # Of four poses the left turns' recall is a quarter.
-    poses = says_left_above(spec.model_copy(update={"target": "pose"}), 0.45)
-    assert turn_row(poses, curve, full=60, turn=30)["cost"] == 0.125
+    # Of who shows all four poses, the left turns' recall is a quarter.
+    assert turn_row(curve, full=60, turn=30, classes=4)["cost"] == 0.125
+
+
+def test_a_person_shows_the_classes_of_their_poses(spec: NetworkParams) -> None:
+    of_poses = spec.model_copy(update={"target": "pose"})
+    assert shown_classes(of_poses, {"up", "left"}).tolist() == [1, 3]
+    assert shown_classes(spec, {"straight", "up"}).tolist() == [0]
+    assert shown_classes(spec, {"straight", "left", "up"}).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("curve", [{0.0: 0.0, 30.0: 0.2, 60.0: 0.4}, {0.0: 1.0, 30.0: 1, 60.0: 1}])
 def test_a_network_that_does_not_know_drawn_heads_has_no_such_cost(
-    spec: NetworkParams, curve: dict[float, float]
+    curve: dict[float, float],
 ) -> None:
-    row = turn_row(says_left_above(spec, 0.5), curve, full=60, turn=30)
+    row = turn_row(curve, full=60, turn=30, classes=2)
     assert row["cost"] is None
     assert row["left_recall"] == curve[30.0]
 

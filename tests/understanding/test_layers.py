@@ -238,3 +238,5 @@ def test_cells_look_where_a_gradient_says(spec: NetworkParams, changes: dict[str
         (columns,) = seen.grad.abs().amax(dim=(0, 1, 2)).nonzero(as_tuple=True)
         centre, step = cells_of(network, name)
         assert (columns[0] + columns[-1]).item() / 2 == centre + cell * step, name
+    with pytest.raises(KeyError, match="conv2d_9"):
+        cells_of(network, "conv2d_9")

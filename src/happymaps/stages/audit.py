@@ -34,7 +34,14 @@ from happymaps.stages.layout import (
 )
 from happymaps.stages.sets import Study, heads_in, parts
 from happymaps.understanding.attributions import CONTROLS, attribute, with_controls
-from happymaps.understanding.diagnosis import LEFT_YAW, describe, diagnose, turn_curve, turn_row
+from happymaps.understanding.diagnosis import (
+    LEFT_YAW,
+    describe,
+    diagnose,
+    shown_classes,
+    turn_curve,
+    turn_row,
+)
 from happymaps.understanding.faithfulness import Curves, curves, decided_by_detail, faithfulness
 from happymaps.understanding.focus import box_masks, focus, head_or_background
 from happymaps.understanding.invariance import Position, mirror, position
@@ -206,7 +213,6 @@ def _diagnose(
     curve = turn_curve(network, turned, torch.from_numpy(np.load(TURNED / "yaws.npy")))
     others = [yaw for yaw in curve if yaw != params.audit.turn]
     full = min(others, key=lambda yaw: abs(yaw - LEFT_YAW))
-    turn = turn_row(network, curve, full, params.audit.turn)
     training = _described(split["train"], heads)
     test_heads = [heads[image] for image in split["test"].truth["image"]]
     recordings = load_faces(PROCESSED / "recordings", view)
@@ -214,10 +220,10 @@ def _diagnose(
     tables: dict[str, Any] = {"drawn heads": {f"{yaw:g}": share for yaw, share in curve.items()}}
     for subject in params.subjects:
         person = _described(recordings, read_heads(heads_of("recordings"), subject, view))
-        turns = bool((person["pose"] == "left").any())
-        rows = diagnose(
-            network, split["test"], test_heads, training, person, turn if turns else None
-        )
+        poses = set(person["pose"])
+        classes = len(shown_classes(network.spec, poses))
+        turn = turn_row(curve, full, params.audit.turn, classes) if "left" in poses else None
+        rows = diagnose(network, split["test"], test_heads, training, person, turn)
         tables[subject] = {
             row["difference"]: {key: value for key, value in row.items() if key != "difference"}
             for row in rows

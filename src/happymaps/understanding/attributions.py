@@ -434,11 +434,11 @@ def _mean_colours(image: Tensor, segments: Tensor, count: int) -> Tensor:
 
 def _surrogate(shown: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """A weighted ridge regression with intercept: (samples, K) 0 or 1, (samples,) -> (K,)."""
+    if np.ptp(scores) <= _ROUNDING * np.abs(scores).max():
+        return np.zeros(shown.shape[1])
     # The cosine between a row of ones and zeros and the first, which is all ones.
     distance = 1 - np.sqrt(shown.mean(axis=1))
     weights = np.sqrt(np.exp(-((distance / _KERNEL_WIDTH) ** 2)))
-    if np.ptp(scores) <= 1e-6 * np.abs(scores).max():  # nothing but rounding to explain
-        return np.zeros(shown.shape[1])
     features = shown - np.average(shown, axis=0, weights=weights)
     targets = scores - np.average(scores, weights=weights)
     weighted = features.T * weights

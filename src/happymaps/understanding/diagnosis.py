@@ -1,6 +1,6 @@
 """Why does a network fail on new people? What differs, and what each difference costs."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,7 +12,7 @@ from happymaps.datasets import LabelledImages, labels_of
 from happymaps.evaluation import predictions, says_left, scores
 from happymaps.images.boxes import Box
 from happymaps.networks import Network
-from happymaps.params import POSES
+from happymaps.params import POSES, NetworkParams
 from happymaps.understanding.focus import box_masks
 from happymaps.understanding.invariance import moved, to_bytes
 
@@ -143,7 +143,7 @@ def _known(
 ) -> tuple[LabelledImages, list[Box]]:
     """The faces of these poses' classes that are found and answered rightly, and their boxes."""
     labels = faces.labels(network.spec)
-    shown = labels_of(network.spec, torch.tensor([POSES.index(pose) for pose in sorted(poses)]))
+    shown = shown_classes(network.spec, poses)
     right = (logits_of(network, faces.images).argmax(dim=1) == labels) & torch.isin(labels, shown)
     chosen = [
         is_right and box is not None for is_right, box in zip(right.tolist(), boxes, strict=True)
@@ -248,19 +248,26 @@ def turn_curve(network: Network, images: Tensor, yaws: Tensor) -> dict[float, fl
     return {yaw: float(said_left[yaws == yaw].mean()) for yaw in sorted(set(yaws.tolist()))}
 
 
-def turn_row(network: Network, curve: dict[float, float], full: float, turn: float) -> Row:
+def shown_classes(spec: NetworkParams, poses: Collection[str]) -> Tensor:
+    """The classes of these poses, ascending."""
+    labels = labels_of(spec, torch.tensor([POSES.index(pose) for pose in poses]))
+    found: Tensor = labels.unique()
+    return found
+
+
+def turn_row(curve: dict[float, float], full: float, turn: float, classes: int) -> Row:
     """What it costs that a person turns by `turn` degrees instead of `full`.
 
-    The cost is in balanced accuracy, as in `diagnose`: the fall of the left turns' recall over
-    the number of classes, for the other classes are not touched. A network that does not call
-    most of the drawn heads left at the full angle, or does so at no angle as well, does not know
-    drawn heads: then the cost is None.
+    The cost is in balanced accuracy, as in `diagnose`: the fall of the left turns' recall over the
+    number of classes that the person shows, for the others are not touched. A network that does
+    not call most of the drawn heads left at the full angle, or does so at no angle as well, does
+    not know drawn heads: then the cost is None.
 
     Args:
-        network: whose curve it is.
         curve: from `turn_curve`, with the angles `full`, `turn` and 0.
-        full: degrees at which the pictures lie that it learned "left" from.
+        full: degrees at which the pictures lie that the network learned "left" from.
         turn: degrees of the new person.
+        classes: how many of the network's classes the person shows, "left" among them.
     """
     knows = curve[full] > 0.5 > curve[0.0]
     return {
@@ -271,5 +278,5 @@ def turn_row(network: Network, curve: dict[float, float], full: float, turn: flo
         "accuracy": None,
         "balanced_accuracy": None,
         "left_recall": curve[turn],
-        "cost": (curve[full] - curve[turn]) / len(network.spec.classes) if knows else None,
+        "cost": (curve[full] - curve[turn]) / classes if knows else None,
     }

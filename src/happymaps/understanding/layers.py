@@ -51,6 +51,9 @@ def cells_of(network: Network, name: str) -> tuple[float, int]:
     Returns:
         The centre of what the first cell sees, in pixels from the first one's centre, and how many
         pixels further each next one looks; both are the same for rows and columns.
+
+    Raises:
+        KeyError: for a layer of another name.
     """
     centre, step = 0.0, 1
     for here, layer in network.named_children():
@@ -61,8 +64,8 @@ def cells_of(network: Network, name: str) -> tuple[float, int]:
             centre += step * (POOL - 1) / 2
             step *= POOL
         if here == name:
-            break
-    return centre, step
+            return centre, step
+    raise KeyError(name)
 
 
 def pool_filters(outputs: Tensor, objective: FilterObjective) -> Tensor:

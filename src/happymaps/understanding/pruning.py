@@ -86,9 +86,9 @@ def without(network: Network, removed: Removed, moments_of: dict[str, Moments]) 
     """A copy of the network that some neurons have been taken out of, without training.
 
     What the next layer was given of a neuron is replaced: for a twin, by the line through the
-    neuron that it repeats (least squares); for every other by its mean. The neuron itself says 1
-    whatever it sees; what that is worth stands in the next layer's weights, so that a convolution
-    still is given 0 where its padding is.
+    neuron that it repeats (least squares), if that varies; for every other by its mean. The neuron
+    itself says 1 whatever it sees; what that is worth stands in the next layer's weights, so that a
+    convolution still is given 0 where its padding is.
 
     Args:
         network: stays as it is.
@@ -125,10 +125,10 @@ def _take_out(
 
 
 def random_neurons(removed: Removed, moments_of: Mapping[str, Moments], seed: int) -> Removed:
-    """As many neurons of each layer as in `removed`, chosen at random, and as well replaced.
+    """As many neurons of each layer as in `removed`, by chance, and at least as well replaced.
 
     As many of them as `removed` has twins are replaced by the best line through a neuron that
-    stays, so that it is the choice alone that is compared.
+    stays; a twin only by the line through the one that it repeats, which may be removed itself.
 
     Args:
         removed: as for `without`, as is `moments_of`.
@@ -159,7 +159,7 @@ def prove(
     """What the network can do without the neurons that it is said not to need.
 
     The flags are taken out one after the other, each on top of those before it; beside each, as
-    many neurons of the same layers chosen at random and replaced in the same ways.
+    many neurons of the same layers chosen at random and at least as well replaced.
 
     Returns:
         `inner_neurons`, how many there are; `balanced_accuracy` of the whole network per test set,

@@ -73,7 +73,8 @@ def rank_correlations(one: Tensor, other: Tensor) -> Tensor:
         torch.from_numpy(rankdata(maps.abs().flatten(1).numpy(), axis=1)) for maps in (one, other)
     ]
     found = correlations(*ranks).diagonal()
-    return torch.where(_constant(one) & _constant(other), 1.0, found)
+    constant, also = _constant(one), _constant(other)
+    return torch.where(constant & also, 1.0, found.where(~(constant ^ also), 0.0))
 
 
 def structural_similarities(one: Tensor, other: Tensor) -> Tensor:
@@ -97,7 +98,7 @@ def structural_similarities(one: Tensor, other: Tensor) -> Tensor:
     ]
     constant, also = _constant(one), _constant(other)
     similar = torch.tensor(found, dtype=torch.float64)
-    return torch.where(constant ^ also, 0.0, similar)
+    return torch.where(constant & also, 1.0, similar.where(~(constant ^ also), 0.0))
 
 
 def _constant(maps: Tensor) -> Tensor:
@@ -128,37 +129,45 @@ def sanity(
     """How much of a method's maps is left when the network has forgotten what it learned.
 
     A method passes when the mean correlation is surely below `LIMIT` once all layers are random:
-    the upper end of its 95 % interval (`mean_interval`) over the images, each of which counts with
-    its mean over several random networks. An edge detector keeps 1.0, and so does noise that no
-    network had a part in: both fail. A map that is the same everywhere, the trained network's or
-    the random one's, says nothing, which is no proof: such pairs are left out.
+    the upper end of its 95 % interval (`mean_interval`) over the random networks, each of which
+    counts with its mean over the images. From network to network it varies far more than from image
+    to image. An edge detector keeps 1.0, and so does noise that no network had a part in: both
+    fail. A map that is the same everywhere, the trained network's or the random one's, says
+    nothing, which is no proof: such pairs are left out, and networks that have no other.
 
     Args:
         trained: (N, H, W), the trained network's maps of some images, on the CPU.
         explain: maps of the same images and the same classes for any network.
         network: the trained one; stays as it is.
         seed: of the first one's random weights; the others' are counted up from it.
-        networks: how many random ones.
+        networks: how many random ones; with fewer than twelve left, no method passes.
 
     Returns:
-        With all layers random `silent`, the share of pairs of maps that are left out, and over the
-        others `correlation`, the mean of the rank correlation's absolute value, with its interval
-        `low` and `high`, and `ssim`, the mean structural similarity, 0 where none is left;
-        `cascade`, `silent`, `correlation` and `ssim` for every layer, when it and all behind it are
-        random in the first network; and `passes`.
+        With all layers random `silent`, the share of pairs of maps that are left out, `networks`,
+        how many count, and over these `correlation`, the mean of the rank correlation's absolute
+        value, `correlation_interval` and `ssim`, the mean structural similarity, 0 where none is
+        left; `cascade`, `silent`, `correlation` and `ssim` for every layer, when it and all behind
+        it are random in the first network; and `passes`.
     """
-    steps = {name: explain(other) for name, other in randomised(network, seed)}
-    *_, first = steps.values()
-    others = [explain(_all_random(network, seed + number)) for number in range(1, networks)]
-    found = torch.stack([_likenesses(trained, maps) for maps in (first, *others)])
-    by_image = found.nanmean(dim=0)[0]
-    values = by_image[~by_image.isnan()]
-    _, low, high = mean_interval(values, seed=seed) if len(values) else (0.0, 0.0, 1.0)
+    cascade = {
+        name: _likeness(trained, explain(other)) for name, other in randomised(network, seed)
+    }
+    *_, first = cascade.values()
+    others = [
+        _likeness(trained, explain(_all_random(network, seed + number)))
+        for number in range(1, networks)
+    ]
+    found = [first, *others]
+    loud = [one for one in found if one["silent"] < 1]
+    values = torch.tensor([one["correlation"] for one in loud], dtype=torch.float64)
+    mean, low, high = mean_interval(values, seed=seed) if loud else (0.0, 0.0, 1.0)
     return {
-        **_figures(found),
-        "low": low,
-        "high": high,
-        "cascade": {name: _figures(_likenesses(trained, maps)) for name, maps in steps.items()},
+        "silent": float(np.mean([one["silent"] for one in found])),
+        "networks": len(loud),
+        "correlation": mean,
+        "correlation_interval": [low, high],
+        "ssim": float(np.mean([one["ssim"] for one in loud])) if loud else 0.0,
+        "cascade": cascade,
         "passes": high < LIMIT,
     }
 
@@ -168,17 +177,13 @@ def _all_random(network: Network, seed: int) -> Network:
     return last
 
 
-def _likenesses(one: Tensor, other: Tensor) -> Tensor:
-    """(2, N): rank correlation's absolute value, and structural similarity; nan for silent maps."""
-    found = torch.stack([rank_correlations(one, other).abs(), structural_similarities(one, other)])
-    return found.where(~(_constant(one) | _constant(other)), torch.nan)
-
-
-def _figures(found: Tensor) -> dict[str, float]:
-    """(..., 2, N) -> means over all that is not silent."""
-    correlation, ssim = found.movedim(-2, 0)
+def _likeness(one: Tensor, other: Tensor) -> dict[str, float]:
+    loud = ~(_constant(one) | _constant(other))
+    if not loud.any():
+        return {"silent": 1.0, "correlation": 0.0, "ssim": 0.0}
+    one, other = one[loud], other[loud]
     return {
-        "silent": correlation.isnan().double().mean().item(),
-        "correlation": correlation.nanmean().nan_to_num().item(),
-        "ssim": ssim.nanmean().nan_to_num().item(),
+        "silent": 1 - loud.double().mean().item(),
+        "correlation": rank_correlations(one, other).abs().mean().item(),
+        "ssim": structural_similarities(one, other).mean().item(),
     }
