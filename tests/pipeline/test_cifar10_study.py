@@ -47,7 +47,7 @@ def shrink(params: dict[str, Any]) -> dict[str, Any]:
         "train": params["train"] | {"batch_size": 16},
         "networks": {NETWORK: network | {"augment": network["augment"] | {"mirror": False}}},
         "happymaps": params["happymaps"] | {"steps": 3, "seeds": 2},
-        "audit": {"images": 4, "randomised": 2, "random_networks": 2, "steps": 4, "cell": 2},
+        "audit": {"images": 4, "randomised": 1, "random_networks": 12, "steps": 4, "cell": 2},
         "explain": {"examples": 2},
     }
 
