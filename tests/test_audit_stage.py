@@ -1,8 +1,17 @@
-"""Which images the stage `audit` explains."""
+"""Which images the stage `audit` explains, and with which masks."""
+
+from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 
-from happymaps.stages.audit import in_turns
+from happymaps.datasets import LabelledImages
+from happymaps.networks import Network
+from happymaps.params import NetworkParams, Params
+from happymaps.stages.audit import _explained_rows, _load_cast, in_turns
+from happymaps.stages.layout import CAST
+from toys import toy_faces
 
 
 def test_kinds_take_turns_as_long_as_there_are_some() -> None:
@@ -10,3 +19,51 @@ def test_kinds_take_turns_as_long_as_there_are_some() -> None:
     kinds = np.array([0, 0, 0, 2, 0, 1, 2])
     assert in_turns(rows, kinds).tolist() == [9, 1, 2, 4, 5, 7, 8]
     assert in_turns(rows[:0], kinds[:0]).tolist() == []
+
+
+def test_right_answers_are_explained_that_detail_decides(
+    spec: NetworkParams, params: Params
+) -> None:
+    """By a network that says left where there are fine checks in a corner."""
+    size, corner = 24, 6
+    checks = torch.zeros(size, size)
+    checks[:corner, :corner] = torch.tensor([1.0, -1.0]).repeat(corner // 2)
+    checks[1:corner:2] *= -1
+    network = Network(
+        spec.model_copy(update={"filters": [1], "kernel": 1, "dense": []}), size
+    ).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network.get_parameter("conv2d_1.weight").fill_(1)
+        network.get_parameter("dense_1.weight")[1] = checks.flatten()
+        network.get_parameter("dense_1.bias")[1] = -5
+    # Of every three: right by its detail, right without any, wrong by its detail.
+    images = torch.full((30, 1, size, size), 128, dtype=torch.uint8)
+    images[0::3] = images[2::3] = (127.5 + 127.5 * checks).to(torch.uint8)
+    poses = ["left", "up", "up"] * 10
+    truth = toy_faces(30).truth.assign(pose=poses, left=[int(pose == "left") for pose in poses])
+    all_of_them = params.audit.model_copy(update={"images": 30})
+    found, testable = _explained_rows(
+        network,
+        LabelledImages(images, truth),
+        params.model_copy(update={"audit": all_of_them}),
+    )
+    assert testable
+    assert sorted(found.tolist()) == list(range(0, 30, 3))
+
+
+def test_every_head_of_the_cast_has_its_own_mask(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    CAST.mkdir(parents=True)
+    # The n-th picture is as bright as its mask is large: n.
+    numbers = np.arange(40, dtype=np.uint8)[:, None, None]
+    np.save(CAST / "plain.npy", np.broadcast_to(numbers, (40, 8, 8)))
+    np.save(CAST / "plain_masks.npy", np.arange(64).reshape(8, 8) < numbers)
+    toy_faces(40).truth.to_csv(CAST / "truth.csv", index=False)
+    few = params.audit.model_copy(update={"images": 20})
+    cast, masks = _load_cast(params.model_copy(update={"audit": few}), "plain")
+    assert len(cast) == 10
+    assert masks.sum(dim=(1, 2)).tolist() == cast.images[:, 0, 0, 0].tolist()

@@ -1,10 +1,14 @@
 """`happymaps explain` in a project of its own, with the real params made small."""
 
+import hashlib
 import json
 import os
+import pty
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +297,64 @@ def test_a_name_that_is_no_text_is_answered_and_written(explain: Explain, projec
     assert done.stdout.splitlines()[1].startswith(b"caf\xe9.png,")
 
 
+def test_an_explanation_whose_name_is_no_text_is_written_and_told(project: Path) -> None:
+    output = os.fsdecode(b"caf\xe9")
+    command = ["explain", "--network", "tiny", "--output", output, save("a.png", scene())]
+    strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(
+        [sys.executable, "-m", "happymaps.cli", *command],
+        cwd=project, env=strict, capture_output=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == b"caf\xe9.png\ncaf\xe9.json\n"
+    assert Path(f"{output}.json").is_file()
+
+
+@pytest.mark.parametrize("command", ["predict", "explain"])
+def test_without_a_place_for_notes_the_answers_come_all_the_same(
+    project: Path, command: str
+) -> None:
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    del content["networks"]["tiny"]  # of which a note tells
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    picture = save("a.png", scene())
+    line = f"{sys.executable} -m happymaps.cli {command} --network tiny {picture} 2>&-"
+    done = subprocess.run(line, shell=True, stdout=subprocess.PIPE, text=True, cwd=project)
+    assert done.returncode == 0
+    first, second = done.stdout.splitlines()
+    if command == "predict":
+        assert first == "path,frame,time,prediction,confidence"
+        assert second.startswith("a.png,,,")
+    else:
+        assert (first, second) == ("explanation.png", "explanation.json")
+
+
+def chunk_of(file: int) -> bytes:
+    try:
+        return os.read(file, 10_000)
+    except BlockingIOError:
+        return b""
+
+
+def test_no_bar_is_drawn_between_answers_on_the_same_terminal(project: Path) -> None:
+    save("a.png", scene())
+    command = [sys.executable, "-m", "happymaps.cli", "predict", "--network", "tiny", "a.png"]
+    ours, terminal = pty.openpty()
+    os.set_blocking(ours, False)
+    termios.tcsetwinsize(terminal, (24, 80))
+    for answers in (terminal, subprocess.PIPE):
+        done = subprocess.run(command, stdout=answers, stderr=terminal, cwd=project, check=True)
+        seen = b"".join(iter(partial(chunk_of, ours), b"")).decode()
+        if answers == terminal:
+            assert seen.startswith("path,frame,time,prediction,confidence\r\na.png,,,")
+            assert seen.count("\n") == 2
+        else:
+            assert "1image" in seen
+            assert done.stdout.decode().count("\n") == 2
+    os.close(ours)
+    os.close(terminal)
+
+
 # --- what failed the audit
 
 
@@ -443,6 +505,52 @@ def test_of_damaged_notes_in_a_file_nothing_is_said(project: Path) -> None:
     command = [sys.executable, "-m", "happymaps.cli", "predict", "--network", "tiny", "a.jpg"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=project)
     assert done.stderr == ""
+
+
+def test_of_a_network_that_was_trained_again_no_audit_is_told(
+    explain: Explain, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audit: dict[str, dict[str, Any]] = {"sanity": {}, "faithfulness": {}}  # all have failed
+    (project / "metrics/audit").mkdir(parents=True)
+    (project / "metrics/audit/tiny.json").write_text(json.dumps(audit))
+    path = save("a.png", scene())
+    file = "data/models/tiny.safetensors"
+    right = hashlib.md5(Path(file).read_bytes()).hexdigest()
+    for md5, told in ((right, True), ("0" * 32, False)):
+        deps = [{"path": "src/a.py", "hash": "md5", "md5": right}]
+        deps.append({"path": file, "hash": "md5", "md5": md5})
+        lock = {"schema": "2.0", "stages": {"audit@tiny": {"cmd": "audit", "deps": deps}}}
+        Path("dvc.lock").write_text(yaml.safe_dump(lock))
+        ((one,), error) = explain(path)
+        assert error is None
+        assert {"failed" in found for found in one["methods"].values()} == {told}
+        assert ("trained again since its audit" in capsys.readouterr().err) != told
+    # What was never locked may be audited by hand.
+    Path("dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    ((one,), _) = explain(path)
+    assert all("failed" in found for found in one["methods"].values())
+    Path("dvc.lock").write_text("<<<<<<< HEAD\n: - {\n")
+    _, error = explain(path)
+    assert error is not None
+    assert error.startswith("error: dvc.lock: no YAML")
+
+
+def test_the_same_picture_by_another_name_is_not_overwritten(explain: Explain) -> None:
+    save("photo.PNG", scene())
+    Path("photo.png").hardlink_to("photo.PNG")  # as disks have it that tell no capitals
+    before = Path("photo.PNG").read_bytes()
+    _, error = explain("photo.PNG", output="photo")
+    assert error is not None
+    assert "photo.png: is one of the pictures" in error
+    assert Path("photo.PNG").read_bytes() == before
+
+
+def test_links_in_a_circle_are_named(explain: Explain) -> None:
+    Path("a.png").symlink_to("b.png")
+    Path("b.png").symlink_to("a.png")
+    _, error = explain("a.png")
+    assert error is not None
+    assert error.startswith("error: a.png: cannot be read")
 
 
 def test_of_a_file_from_elsewhere_no_audit_is_told(explain: Explain, project: Path) -> None:

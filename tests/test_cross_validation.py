@@ -27,7 +27,7 @@ from happymaps.images.boxes import Box
 from happymaps.networks import build_network
 from happymaps.params import POSES, CrossValidateParams, NetworkParams, Params, TrainParams
 from happymaps.splitting import folds_by_person
-from happymaps.stages.cross_validate import _of_recordings
+from happymaps.stages.cross_validate import _errors, _of_recordings
 from happymaps.training import fit
 from toys import toy_faces
 
@@ -400,3 +400,13 @@ def test_trainings_that_have_ended_are_not_repeated_when_all_are_asked_for_again
 def test_recordings_of_which_no_frame_is_labelled_have_no_figures(spec: NetworkParams) -> None:
     nobody = toy_faces(4).take(np.arange(0))
     assert _of_recordings(spec, [torch.empty(0, 2)] * 3, nobody) == {}
+
+
+def test_errors_say_what_was_taken_for_what() -> None:
+    table = pd.DataFrame(
+        {"subject": ["ann", "ann", "ann", "bob", "cai"],
+         "actual": ["left", "left", "left", "up", "up"],
+         "predicted": ["up", "up", "left", "left", "up"]},
+    )  # fmt: skip
+    table["right"] = table["actual"] == table["predicted"]
+    assert _errors(table) == {"ann": {"left as up": 2}, "bob": {"up as left": 1}}

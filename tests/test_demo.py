@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,33 @@ def test_a_folder_that_is_no_demo_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="exists and is no earlier demo"):
         prepare(ROOT, tmp_path, people=2)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_demo_that_was_replaced_half_way_is_still_an_earlier_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "demo"
+    for name in ("data", "plots", "src"):
+        (folder / name).mkdir(parents=True)
+        (folder / f"{name}.txt").touch()
+    (folder / ".happymaps-demo").touch()
+    real = shutil.rmtree
+    removed: list[Path] = []
+
+    def interrupted(path: Path) -> None:
+        if removed:
+            raise KeyboardInterrupt
+        removed.append(path)
+        real(path)
+
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+        context.setattr(shutil, "rmtree", interrupted)
+        prepare(ROOT, folder, people=2)
+    assert len(removed) == 1
+    assert not removed[0].exists()
+    prepare(ROOT, folder, people=2)
+    assert not list(folder.glob("*.txt"))
+    assert (folder / "dvc.yaml").is_file()
 
 
 def test_the_project_is_not_replaced_by_its_demo(tmp_path: Path) -> None:

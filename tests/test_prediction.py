@@ -289,6 +289,23 @@ def test_a_name_that_no_file_can_have_is_an_error_like_others(name: str) -> None
         read_moment(name)
 
 
+def test_a_program_that_calls_itself_a_photo_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interpreter = tmp_path / "bin/gs"
+    interpreter.parent.mkdir()
+    interpreter.write_text(f"#!/bin/sh\ntouch {tmp_path}/was_run\n")
+    interpreter.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{interpreter.parent}{os.pathsep}{os.environ['PATH']}")
+    photo = tmp_path / "holiday.jpg"
+    photo.write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    )
+    with pytest.raises(InputError, match=r"holiday\.jpg: PostScript"):
+        list(read_pictures(photo))
+    assert not (tmp_path / "was_run").exists()
+
+
 def test_colours_survive_being_read(tmp_path: Path) -> None:
     Image.new("RGB", (6, 4), (200, 100, 50)).save(tmp_path / "a.png")
     (found,) = read_pictures(tmp_path / "a.png", colour=True)

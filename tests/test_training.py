@@ -57,6 +57,27 @@ def test_one_step_of_adam_by_hand(spec: NetworkParams) -> None:
         torch.testing.assert_close(step, expected, atol=2e-5, rtol=2e-3, msg=name)
 
 
+def test_adam_remembers_and_decays_as_the_spec_says(spec: NetworkParams) -> None:
+    """Two steps by hand: the first is the same for every momentum (Kingma and Ba 2015)."""
+    momentum, decay, squares = 0.7, 0.02, 0.999
+    changes = {"optimizer": "adam", "momentum": momentum, "weight_decay": decay}
+    network = build_network(spec.model_copy(update=changes), 32, seed=0)
+    optimizer = _optimizer(network)
+    weight = network.get_parameter("dense_1.weight")
+    expected = weight.detach().clone()
+    mean, square = torch.zeros_like(expected), torch.zeros_like(expected)
+    for step, slope in enumerate((1.0, -0.5), start=1):
+        for parameter in network.parameters():
+            parameter.grad = torch.full_like(parameter, slope)
+        optimizer.step()
+        gradient = slope + decay * expected
+        mean = momentum * mean + (1 - momentum) * gradient
+        square = squares * square + (1 - squares) * gradient**2
+        scale = (square / (1 - squares**step)).sqrt() + 1e-8
+        expected = expected - spec.learning_rate * mean / (1 - momentum**step) / scale
+        torch.testing.assert_close(weight.detach(), expected)
+
+
 def test_one_step_of_nesterov_by_hand(spec: NetworkParams) -> None:
     """The first step already goes as far as its own momentum will carry it."""
     changes = {"optimizer": "nesterov", "momentum": 0.5, "epochs": 1, "dropout": 0.0}

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -14,14 +15,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from happymaps import augmentation
+from happymaps import answering, augmentation, datasets, devices, networks, whitening
 from happymaps.answering import logits_of
 from happymaps.augmentation import UNCHANGED, Augmenter
 from happymaps.datasets import labels_of
+from happymaps.images import boxes
 from happymaps.images.boxes import Box
 from happymaps.networks import build_network
-from happymaps.params import POSES, AugmentParams, NetworkParams, Params
-from happymaps.training import _balanced_order, _rate, _split
+from happymaps.params import POSES, AugmentParams, NetworkParams, Params, TrainParams
+from happymaps.training import _balanced_order, _fingerprint, _rate, _split
 from toys import ROOT, same_weights, toy_faces, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -304,6 +306,21 @@ def test_nor_is_that_of_another_training(
     fresh, fresh_history = train(other, heads=HEADS)
     assert same_weights(network, fresh)
     assert history == fresh_history
+
+
+@pytest.mark.parametrize(
+    "module", [answering, augmentation, boxes, datasets, devices, networks, whitening]
+)
+def test_every_module_that_trains_is_known_to_a_checkpoint(
+    spec: NetworkParams, module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces, params = toy_faces(8), TrainParams(batch_size=4, precision="float32")
+    network = build_network(spec, 32, seed=0)
+    before = _fingerprint(network, faces, faces, None, params, 0)
+    assert _fingerprint(network, faces, faces, None, params, 0) == before
+    (tmp_path / "edited.py").write_text("# other code")
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "edited.py"))
+    assert _fingerprint(network, faces, faces, None, params, 0) != before
 
 
 def test_nor_is_that_of_another_way_to_change_images(

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import hashlib
 import os
 import sys
 import tempfile
@@ -31,7 +32,8 @@ head, whose output is cut off at 0 and 1. "left" is the left of the person in th
 Of a folder, pictures and videos are known by their suffix, also those in folders below it, but not
 behind links to folders. Of videos and of animations (GIF, PNG, WebP) every frame is answered, of
 another file with several pictures (TIFF, AVIF) the first.
-Files that cannot be read are named and the others answered; the exit code is 1 then."""
+Files that cannot be read are named and the others answered; the exit code is 1 then. Of a video
+that is damaged half-way, the frames before the damage may have been answered."""
 
 _EXPLAIN_HELP = """\
 Why a network answers as it does: a sheet with every picture's explanations, one method beside the
@@ -44,8 +46,8 @@ one look at it; a network with `test_time_augmentation`, such as generalist, pre
 ten, which may differ. Red speaks for the answer and blue against it; each map has its own scale.
 Methods are those of `attributions` in params.yaml, and two controls that know nothing of the
 answer: `random`, and `edges`, which any picture has. What failed the network's audit
-(metrics/audit) is marked with an X: do not trust it. Of a network that was not audited, or a file
-from elsewhere, nothing is marked.
+(metrics/audit) is marked with an X: do not trust it. Of a network that was not audited, or trained
+again since (which dvc.lock knows), or a file from elsewhere, nothing is marked.
 
 OUTPUT.png has the sheet. OUTPUT.json has, per picture, `path`, `frame`, `time`, `prediction`,
 `confidence`, and `methods`: what each failed (`failed`), where the image is most important to the
@@ -60,6 +62,8 @@ Type it in the project's folder."""
 
 def main() -> None:
     """Entry point of the command `happymaps`."""
+    if sys.stderr is None:  # closed: bars and notes go nowhere then, and not among the answers
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
     arguments = _parser().parse_args()
     # Of a file's damaged notes about itself, which are done without.
     warnings.filterwarnings("ignore", module="PIL")
@@ -168,6 +172,12 @@ def _drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _print_any_name() -> None:
+    """A file's name may be no text in the terminal's encoding: it comes out as on the disk."""
+    encoding = "utf-8" if sys.platform == "win32" else None
+    sys.stdout.reconfigure(encoding=encoding, errors="surrogateescape")  # type: ignore[union-attr]
+
+
 def _predict(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
@@ -196,15 +206,14 @@ def _predict(arguments: argparse.Namespace) -> None:
 
     if sys.stdout is None:
         raise InputError("standard output is closed: there is nowhere to write the answers to")
-    # A file's name may be no text in the terminal's encoding: it comes out as it is on the disk.
-    encoding = "utf-8" if sys.platform == "win32" else None
-    sys.stdout.reconfigure(encoding=encoding, errors="surrogateescape")  # type: ignore[union-attr]
+    _print_any_name()
+    # A bar between the rows on the same terminal, or in a log, helps nobody.
+    no_bar = True if sys.stdout.isatty() else None
     writer = csv.writer(sys.stdout, lineterminator="\n")
     with _reader_may_leave():
         writer.writerow(["path", "frame", "time", "prediction", "confidence"])
-        # On a terminal only: a bar between the rows of a pipe's log helps nobody.
         answers = predict(saved, params.crop, pictures())
-        for answer in tqdm(answers, unit="image", disable=None):
+        for answer in tqdm(answers, unit="image", disable=no_bar):
             # Whole: given to `happymaps explain`, a time that was rounded down is another frame's.
             time = "" if answer.time is None else f"{answer.time}"
             row = (answer.path, answer.frame, time, answer.prediction, f"{answer.confidence:.4f}")
@@ -220,9 +229,9 @@ def _require_place(output: Path, inputs: Sequence[str]) -> None:
     """Say before the work, and not after it, that its results cannot be written."""
     from happymaps.prediction import moment_of
 
-    taken = {moment_of(given)[0].resolve() for given in inputs}
+    pictures = [moment_of(given)[0] for given in inputs]
     for target in (Path(f"{output}.png"), Path(f"{output}.json")):
-        if target.is_dir() or target.resolve() in taken:
+        if target.is_dir() or any(_is_same(target, picture) for picture in pictures):
             what = "a folder" if target.is_dir() else "one of the pictures"
             raise InputError(f"{target}: is {what}; choose another --output")
     try:
@@ -231,6 +240,14 @@ def _require_place(output: Path, inputs: Sequence[str]) -> None:
             pass
     except OSError as error:
         raise InputError(f"{output}: cannot be written ({error.strerror})") from error
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Also under another spelling: not every disk tells IMG.PNG from img.png."""
+    try:
+        return one.samefile(other)
+    except OSError:  # one is not there, or cannot be looked at
+        return False
 
 
 def _explain(arguments: argparse.Namespace) -> None:
@@ -248,11 +265,9 @@ def _explain(arguments: argparse.Namespace) -> None:
     file = _network_file(arguments.network, params)
     saved = load_network(file)
     configure_torch(params.threads)
-    # A file from elsewhere may carry the name of a network that it is not.
-    is_of_the_project = file.resolve() == (MODELS / f"{saved.name}.safetensors").resolve()
     audit = METRICS / "audit" / f"{saved.name}.json"
     methods = with_controls(params.attributions.methods)
-    failed = read_failures(audit, methods) if is_of_the_project else None
+    failed = read_failures(audit, methods) if _is_audited(saved.name, file) else None
     _require_place(arguments.output, arguments.paths)
     rows, figures = [], []
     failures: list[InputError] = []
@@ -274,10 +289,40 @@ def _explain(arguments: argparse.Namespace) -> None:
     if rows:
         draw_explanations(Path(f"{arguments.output}.png"), f"{saved.name}: why", rows, failed)
         write_json(Path(f"{arguments.output}.json"), figures)
+        if sys.stdout is not None:
+            _print_any_name()
         with _reader_may_leave():
             print(f"{arguments.output}.png\n{arguments.output}.json", flush=True)
     _tell_of(faceless)
     _raise_all(failures)
+
+
+def _is_audited(name: str, file: Path) -> bool:
+    """Whether an audit of the network `name` would be of this very file."""
+    import yaml
+
+    known = MODELS / f"{name}.safetensors"
+    # A file from elsewhere may carry the name of a network that it is not.
+    if not _is_same(file, known):
+        return False
+    lock = Path("dvc.lock")
+    if not lock.is_file():
+        return True
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        stages = yaml.load(lock.read_text(encoding="utf-8"), loader)["stages"]
+    except yaml.YAMLError as error:
+        raise InputError(f"{lock}: no YAML ({error}); which networks were audited?") from error
+    deps = {dep["path"]: dep.get("md5") for dep in stages.get(f"audit@{name}", {}).get("deps", [])}
+    audited = deps.get(known.as_posix())
+    if audited in (None, hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()):
+        return True
+    print(
+        f"note: {name} has been trained again since its audit, so no method is marked;"
+        f" `dvc repro audit@{name}` audits it",
+        file=sys.stderr,
+    )
+    return False
 
 
 def _tell_of(faceless: list[str]) -> None:

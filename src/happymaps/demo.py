@@ -106,10 +106,9 @@ def prepare(project: Path, folder: Path, *, people: int) -> None:
     missing = set(_NETWORKS) - Params.load(project / "params.yaml").networks.keys()
     if missing:
         raise InputError(f"params.yaml: the demo needs the networks {', '.join(sorted(missing))}")
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / _MARK).touch()
+    _clear(folder)
     for name in _COPIED:
         _copy(project / name, folder / name)
     draw_cast(folder / "data" / "sample", people=people)
@@ -125,6 +124,15 @@ def prepare(project: Path, folder: Path, *, people: int) -> None:
     content = yaml.safe_dump(_with_cast(params, folder), sort_keys=False)
     params.write_text(content, encoding="utf-8")
     draw_cast_sheet(folder / "data/sample/cmu_faces", folder / "plots/cast.png")
+
+
+def _clear(folder: Path) -> None:
+    """Remove all but the mark: interrupted, what is left is still an earlier demo."""
+    for child in folder.iterdir():
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        elif child.name != _MARK:
+            child.unlink()
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -212,11 +212,15 @@ def _is_video(path: Path) -> bool:
     """Whether ffmpeg is to read a file: animations, and whatever Pillow does not know."""
     try:
         with Image.open(path) as image:
-            animated = image.format in _ANIMATED_FORMATS and getattr(image, "n_frames", 1) > 1
-            return animated or image.format == "MPEG"
+            kind = image.format
+            animated = kind in _ANIMATED_FORMATS and getattr(image, "n_frames", 1) > 1
     except UnidentifiedImageError:
         # A damaged picture is better explained by the reader of pictures.
         suffix = path.suffix.lower()
         return suffix in _MPEG_SUFFIXES or suffix not in Image.registered_extensions()
     except Exception:  # damaged bytes make the decoders raise errors of every kind
         return False
+    if kind == "EPS":
+        # Pillow would hand it to Ghostscript, whatever the file calls itself.
+        raise InputError(f"{path}: PostScript, a program that draws, which is not run")
+    return animated or kind == "MPEG"

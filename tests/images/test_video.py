@@ -246,6 +246,54 @@ def test_a_text_or_a_drawing_is_no_video(tmp_path: Path, name: str) -> None:
         list(stream_frames(tmp_path / name))
 
 
+@pytest.fixture
+def cover(tmp_path: Path) -> Path:
+    path = tmp_path / "cover.png"
+    Image.new("RGB", (32, 32)).save(path)
+    return path
+
+
+@pytest.mark.parametrize("rate", [None, 10.0])
+@pytest.mark.parametrize("order", [("film", "cover"), ("cover", "film")])
+def test_a_thumbnail_is_no_frame(
+    tmp_path: Path, cover: Path, order: tuple[str, str], rate: float | None
+) -> None:
+    film = ffmpeg(tmp_path / "film.mkv", *TEST_PATTERN, *LOSSLESS)
+    files = {"film": film, "cover": cover}
+    inputs = [part for name in order for part in ("-i", files[name])]
+    marked = f"-disposition:v:{order.index('cover')}"
+    both = ("-map", "0", "-map", "1", "-c", "copy", marked, "attached_pic")
+    assert_is_the_film(ffmpeg(tmp_path / "a.mp4", *inputs, *both), rate)
+
+
+@pytest.mark.parametrize("rate", [None, 10.0])
+def test_an_attached_picture_is_no_frame(tmp_path: Path, cover: Path, rate: float | None) -> None:
+    attached = ("-attach", cover, "-metadata:s:t", "mimetype=image/png")
+    assert_is_the_film(ffmpeg(tmp_path / "a.mkv", *TEST_PATTERN, *attached), rate)
+
+
+def assert_is_the_film(video: Path, rate: float | None) -> None:
+    found = list(stream_frames(video, rate=rate))
+    assert [time for time, _ in found] == pytest.approx(TENTHS)
+    assert {frame.shape for _, frame in found} == {(48, 64, 3)}
+
+
+def test_of_two_films_in_one_file_the_first_is_seen(tmp_path: Path, folder: Path) -> None:
+    small = ("-f", "lavfi", "-i", "testsrc=size=32x32:rate=25:duration=1")
+    both = ("-map", "0", "-map", "1", *LOSSLESS)
+    video = ffmpeg(tmp_path / "a.mkv", *TEST_PATTERN, *small, *both)
+    assert extract_frames(video, folder) == pytest.approx(TENTHS)
+    assert pictures(folder).shape == (10, 48, 64, 3)
+
+
+def test_a_song_with_a_cover_is_no_video(tmp_path: Path, cover: Path) -> None:
+    tone = ("-f", "lavfi", "-i", "sine=duration=1", "-i", cover)
+    both = ("-map", "0", "-map", "1", "-c:v", "copy", "-disposition:v:0", "attached_pic")
+    song = ffmpeg(tmp_path / "a.m4a", *tone, *both)
+    with pytest.raises(InputError, match="damaged, or no video"):
+        list(stream_frames(song))
+
+
 def test_a_name_that_ffmpeg_cannot_take_is_said(tmp_path: Path) -> None:
     video = ffmpeg(tmp_path / "a.mp4", *TEST_PATTERN)
     video = video.rename(tmp_path / os.fsdecode(b"caf\xe9.mp4"))

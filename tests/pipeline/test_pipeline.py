@@ -125,6 +125,15 @@ def test_every_pair_is_compared_beside_its_controls(project: Project) -> None:
     assert all(set(row) == {"claim", "figure", "control", "holds"} for row in found["claims"])
 
 
+def test_a_control_has_learned_something_else(project: Project) -> None:
+    for network in NETWORKS:
+        trained, control = (
+            load_file(project.folder / f"data/{kind}/{network}.safetensors")
+            for kind in ("models", "controls")
+        )
+        assert any((trained[name] != control[name]).any() for name in trained)
+
+
 def test_every_network_is_audited_and_its_decisions_explained(project: Project) -> None:
     params = yaml.safe_load((project.folder / "params.yaml").read_text())
     methods = {*params["attributions"]["methods"], "random", "edges"}
@@ -458,12 +467,20 @@ def test_networks_are_tested_on_people_they_have_never_seen(project: Project) ->
         assert found["accuracy"]["mean"] == pytest.approx(right.mean())
         assert found["accuracy"]["worst_person"] == pytest.approx(right.min())
         assert set(found["by"]) == {"eyes", "expression", "scale", "subject"}
-        assert found["calibration"]["error"] >= 0
-        assert 0 <= found["recordings"]["left_balanced_accuracy"] <= 1
+        assert found["calibration"]["error"] == pytest.approx(calibration_error(answers))
+        assert set(found["recordings"]) == {"accuracy", "left_accuracy", "left_balanced_accuracy"}
     leaks = read_json(project.folder / "metrics/leaks.json")
     assert {len(leaks[split]["by_seed"]) for split in get_args(SplitMethod)} == {2}
     # What nobody has committed is gone before the next test.
     project.run("git", "clean", "-fdq")
+
+
+def calibration_error(answers: pd.DataFrame) -> float:
+    """In 15 bins of equal width (Guo et al. 2017)."""
+    right = answers["actual"] == answers["predicted"]
+    bins = (answers["confidence"] * 15).astype(int).clip(upper=14)
+    gaps = (right - answers["confidence"]).groupby(bins).sum().abs()
+    return float(gaps.sum() / len(answers))
 
 
 def test_changes_of_training_images_are_shown_for_the_network_that_has_them(

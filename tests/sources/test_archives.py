@@ -2,6 +2,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import random
 import tarfile
 import zipfile
@@ -261,6 +262,24 @@ def test_an_encrypted_zip(tmp_path: Path) -> None:
     content[content.rindex(b"PK\x01\x02") + 8] |= 1
     with pytest.raises(InputError, match=r"faces\.zip.*encrypted"):
         members(tmp_path / "faces.zip", bytes(content))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("name", ["a.zip", "folder/a.txt", "folder/a.zip"])
+def test_what_may_not_be_read_is_not_called_damaged(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(zipped({"a.txt": b"a"}))
+    file.chmod(0)
+    with pytest.raises(InputError, match=rf"{name}: cannot be read \(Permission denied\)"):
+        list(iter_members(tmp_path / name.split("/")[0]))
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    # Reading a process's memory at 0 fails for everybody.
+    (tmp_path / "memory").symlink_to("/proc/self/mem")
+    with pytest.raises(InputError, match=r"cannot be read \(Input/output error\)"):
+        list(iter_members(tmp_path))
 
 
 def test_missing(tmp_path: Path) -> None:

@@ -254,6 +254,51 @@ def test_an_image_without_anything_in_it(
         torch.testing.assert_close(maps, torch.zeros_like(maps), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_edges_of_any_colour_both_ways(
+    explain: AttributionsParams, spec: NetworkParams, turned: bool
+) -> None:
+    image = torch.zeros(1, 3, SIZE, SIZE)
+    image[:, 2, :, SIZE // 2 :] = 0.8
+    expected = torch.zeros(SIZE, SIZE)
+    expected[:, SIZE // 2 - 1 : SIZE // 2 + 1] = 0.8
+    if turned:
+        image, expected = image.mT, expected.mT
+    network = with_random_weights(spec, channels=3)
+    (found,) = attribute("edges", network, image, classes(0), explain, seed=0)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "size", "stride"),
+    [
+        ({"padding": True}, SIZE, 1),
+        ({"normalize": "image"}, SIZE, 1),
+        # Where a place costs a whole image, large images are not asked at every one.
+        ({"normalize": "local", "stride": 2, "padding": True}, 64, 2),
+    ],
+)
+def test_a_patch_is_at_the_same_places_as_captums_in_networks_that_look_at_the_whole(
+    params: Params, spec: NetworkParams, changes: dict[str, Any], size: int, stride: int
+) -> None:
+    torch.manual_seed(0)
+    network = Network(spec.model_copy(update=changes), size).eval()
+    image = torch.rand(1, 1, size, size)
+    small = params.attributions.occlusion.model_copy(update={"patch": 5, "stride": 1})
+    settings = params.attributions.model_copy(update={"occlusion": small})
+    found = attribute("occlusion", network, image, classes(1), settings, seed=0)
+    captum = Occlusion(lambda given: class_scores(network, given))
+    expected = captum.attribute(
+        image,
+        sliding_window_shapes=(1, 5, 5),
+        strides=(1, stride, stride),
+        baselines=0.5,
+        target=1,
+        perturbations_per_eval=64,
+    )
+    torch.testing.assert_close(found, expected[:, 0].detach().float(), rtol=1e-3, atol=1e-4)
+
+
 def test_what_does_not_fit_is_named(explain: AttributionsParams, spec: NetworkParams) -> None:
     network = with_random_weights(spec)
     images = pictures(2)

@@ -168,6 +168,43 @@ def test_every_claim_can_hold_and_fail(
     assert [claim.control for claim in claims].count(None) == 1
 
 
+def test_figures_and_controls_of_claims_by_hand() -> None:
+    def of(complementarity: float, static: int) -> dict[str, Any]:
+        decision = {"complementarity": complementarity, "untrained_complementarity": 0.0}
+        return {"conv2d_1": {"neurons": 10, "static": static}, "decision": decision}
+
+    happymaps = {"experiment0": of(-1, 1), "no_dense": of(-0.82, 4), "four_class": of(0.3, 4)}
+    static = {"experiment0": 0.0, "no_dense": 0.1, "four_class": 0.2}
+    found = {"similarity": 0.9, "untrained": 0.1, "shuffled": 0.6, "above_control": 0.3}
+    claims = published_claims(
+        {"experiment0-no_dense": {"decision_maps": found}},
+        happymaps,
+        {},
+        {"experiment0": 0.9, "four_class": 0.69},
+        {name: {"conv2d_1": share} for name, share in static.items()},
+    )
+    assert {one.claim: (one.figure, one.control, one.holds) for one in claims} == {
+        "the two decision maps behind a softmax are complements": (pytest.approx(-0.91), 0, True),
+        "no dense layer but the last learns the same": (0.9, 0.6, True),
+        "the decision maps of four classes are hard to read": (0.69, 0.9, True),
+        "many maps of convolutions are static": (pytest.approx(0.3), pytest.approx(0.1), True),
+    }
+
+
+@pytest.mark.parametrize(("figure", "holds"), [(-0.91, True), (-0.89, False)])
+def test_complements_are_nearly_opposite(figure: float, holds: bool) -> None:
+    happymaps = {"experiment0": metrics(figure, 0)}
+    claim, _ = published_claims({}, happymaps, {}, {}, {"experiment0": {"conv2d_1": 0.1}})
+    assert (claim.figure, claim.holds) == (figure, holds)
+
+
+@pytest.mark.parametrize(("static", "holds"), [(2, False), (3, True)])
+def test_many_is_a_quarter(static: int, holds: bool) -> None:
+    happymaps = {"experiment0": metrics(0, static)}
+    _, claim = published_claims({}, happymaps, {}, {}, {"experiment0": {"conv2d_1": 0.1}})
+    assert (claim.figure, claim.holds) == (static / 10, holds)
+
+
 def test_a_claim_knows_its_pair_in_whatever_order_the_networks_are() -> None:
     there, back = (
         published_claims({name: pair(0.9, 0.4)}, {}, {}, {}, {})

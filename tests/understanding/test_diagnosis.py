@@ -74,6 +74,21 @@ def test_a_head_is_described_by_place_and_light() -> None:
     assert described["x"].notna().sum() == 1
 
 
+def test_every_figure_of_a_head_stands_under_its_own_name() -> None:
+    head = Box(2, 10, 14, 30)
+    (mask,) = box_masks([head], SIZE, SIZE)
+    image = torch.full((SIZE, SIZE), 51, dtype=torch.uint8)
+    lower = torch.arange(SIZE).unsqueeze(1).expand(SIZE, SIZE) >= 20
+    image[mask & ~lower], image[mask & lower] = 204, 153
+    faces = LabelledImages(image.view(1, 1, SIZE, SIZE), pd.DataFrame({"pose": ["left"]}))
+    found = describe(faces, [head]).drop(columns="pose").loc[0].to_dict()
+    assert found == pytest.approx(
+        {"x": 0.25, "y": 0.625, "size": 0.625, "brightness": 0.7, "contrast": 0.1,
+         "background": 0.2},
+        abs=0.001,
+    )  # fmt: skip
+
+
 def test_what_is_typical_does_not_depend_on_how_often_people_turn() -> None:
     rows = (
         [("straight", 0.5)] * 5

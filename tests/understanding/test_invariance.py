@@ -205,3 +205,16 @@ def test_four_poses_swap_only_their_sides(spec: NetworkParams) -> None:
     blind = by_hand(spec, {"up": spot(*top)}, target="pose")
     figures = mirror(blind, faces)
     assert (figures["images"], figures["share"], figures["right_found"]) == (20, 1, None)
+
+
+def test_figures_are_of_their_own_kind_and_scale() -> None:
+    left, others = np.array([[[0.0]], [[0.5]]]), np.array([[[0.2]], [[1.0]]])
+    images = {"left": 1, "others": 1}
+    found = Position((1.0, 2.0), np.zeros(1), images, left, others, left, others)
+    assert found.figures() == {
+        "images": images,
+        "share": pytest.approx(0.425),
+        "share_left": 0.25,
+        "share_others": 0.6,
+        "by_scale": {"1": pytest.approx(0.1), "2": 0.75},
+    }

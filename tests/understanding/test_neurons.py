@@ -160,3 +160,14 @@ def test_a_layer_without_a_live_neuron_has_no_ratio(
     verdicts = {"dense_1": [Neuron("dead")] * 8}
     table = neuron_table(network, maps, real, verdicts, toy_faces(20), settings)
     assert layer_figures(table)["activation_ratio"] is None
+
+
+def test_a_negative_is_no_twin() -> None:
+    (one,) = patches((4, 4))
+    real = torch.tensor([[3.0, 2.0], [0.0, 2.0]])
+    both = torch.ones(2, dtype=torch.bool)
+    negative = judge(torch.stack([one, 1 - one]), both, real, noise(40), 0.9)
+    assert negative == [Neuron(), Neuron()]
+    again = judge(torch.stack([one, one]), both, real, noise(40), 0.9)
+    # Who is more active at best stays.
+    assert again == [Neuron(), Neuron("twin", 0)]

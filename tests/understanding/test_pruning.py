@@ -218,3 +218,24 @@ def toy_decider(network: Network) -> Network:
         network.get_parameter(f"{decision}.weight")[1, 0] = 1
         network.get_parameter(f"{decision}.bias").copy_(torch.tensor([1.0, 0.0]))
     return network
+
+
+def test_a_spread_by_hand() -> None:
+    assert pruning._spread([0.5, 0.2, 0.8]) == {"mean": 0.5, "lowest": 0.2, "highest": 0.8}
+
+
+def test_what_replaces_a_neuron_is_known_from_training_images(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the images that it is tested on nothing may be known."""
+    seen = []
+
+    def watched(network: Network, images: Tensor) -> dict[str, Moments]:
+        seen.append(images)
+        return moments(network, images)
+
+    monkeypatch.setattr(pruning, "moments", watched)
+    verdicts = {"dense_1": [Neuron("dead")] * 3 + [Neuron()] * 5}
+    prove(network, verdicts, FACES, {"others": toy_faces(40, seed=1)}, 0)
+    (images,) = seen
+    assert torch.equal(images, FACES.images)

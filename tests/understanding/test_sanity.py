@@ -10,7 +10,7 @@ from torch import Tensor
 
 from happymaps.networks import Network, build_network
 from happymaps.params import NetworkParams
-from happymaps.understanding.faithfulness import mean_interval
+from happymaps.understanding.intervals import mean_interval
 from happymaps.understanding.layers import neuron_layers
 from happymaps.understanding.sanity import (
     LIMIT,

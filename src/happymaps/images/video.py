@@ -113,7 +113,10 @@ def _frames_of(video: Path, rate: float | None) -> Any:
         raise InputError(f"{video}: ffmpeg takes names in UTF-8 only; rename it") from error
     # A playlist could name addresses: ffmpeg may open local files and nothing else.
     source = ffmpeg.input(f"file:{video}", protocol_whitelist="file", format_whitelist=_FORMATS)
-    frames = _on_white_paper(source.video) if _may_be_transparent(video) else source.video
+    # The first track of pictures that is a film: covers and thumbnails are tracks of their own,
+    # and frames of two tracks would come mixed.
+    film = source["V:0"]
+    frames = _on_white_paper(film) if _may_be_transparent(video) else film
     if rate is not None:
         frames = frames.filter("fps", fps=rate)
     return frames

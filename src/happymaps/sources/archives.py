@@ -85,16 +85,21 @@ def iter_members(source: Path, limits: Limits | None = None) -> Iterator[tuple[s
         The member's path inside its own archive, with forward slashes, and its content.
 
     Raises:
-        InputError: not found, neither folder nor archive, damaged or truncated, a member with an
-            absolute path, with `..` or that is a link or device, or beyond `limits`.
+        InputError: not found, without permission, neither folder nor archive, damaged or truncated,
+            a member with an absolute path, with `..` or that is a link or device, or beyond
+            `limits`.
     """
     budget = _Budget(limits or Limits(), source)
-    if source.is_dir():
-        yield from _folder_members(source, budget)
-    elif source.is_file():
-        yield from _opened_members(source, budget)
-    else:
-        raise InputError(f"{source}: no such file or folder")
+    try:
+        if source.is_dir():
+            yield from _folder_members(source, budget)
+        elif source.is_file():
+            yield from _opened_members(source, budget)
+        else:
+            raise InputError(f"{source}: no such file or folder")
+    except OSError as error:
+        name = error.filename or source
+        raise InputError(f"{name}: cannot be read ({error.strerror})") from error
 
 
 def _folder_members(folder: Path, budget: _Budget) -> Iterator[tuple[str, bytes]]:
@@ -109,11 +114,13 @@ def _folder_members(folder: Path, budget: _Budget) -> Iterator[tuple[str, bytes]
 
 
 def _opened_members(archive: Path, budget: _Budget) -> Iterator[tuple[str, bytes]]:
-    try:
-        with archive.open("rb") as file:
+    with archive.open("rb") as file:
+        try:
             yield from _archive_members(file, str(archive), budget, depth=1)
-    except _DAMAGED as error:
-        raise InputError(f"{archive}: damaged or truncated ({error}); fetch it again") from error
+        except _DAMAGED as error:
+            raise InputError(
+                f"{archive}: damaged or truncated ({error}); fetch it again"
+            ) from error
 
 
 def _archive_members(

@@ -18,7 +18,7 @@ from happymaps.datasets import LabelledImages, load_faces, read_heads, to_input
 from happymaps.devices import best_device, configure_torch
 from happymaps.errors import exit_on_error
 from happymaps.explanation import Failures, failures_of, marked
-from happymaps.figures import Curve, Row, draw_curves, draw_heat_maps, draw_sheet, heat
+from happymaps.figures import Curve, Row, draw_curves, draw_heat_maps, draw_sheet, heat, to_pixels
 from happymaps.files import replacing_folder, write_json
 from happymaps.images.boxes import Box
 from happymaps.networks import Network, load_network
@@ -48,7 +48,6 @@ from happymaps.understanding.invariance import Position, mirror, position
 from happymaps.understanding.sanity import sanity
 
 Maps = dict[str, Tensor]
-Rows = NDArray[np.intp]
 # The head found in each image of a set that was looked at.
 Heads = dict[str, Box | None]
 
@@ -124,9 +123,14 @@ def _audit_faces(
     masks = _masks(test, [heads[image] for image in test.truth["image"]])
     explained, rows, maps = _audit_explanations(network, test, params, folder)
     cast, cast_masks = _load_cast(params, network.spec.crop)
-    cast_maps = _maps_of_cast(network, cast, params)
+    images, answers = _inputs_and_answers(network, cast.images)
+    cast_maps = _maps_of_cast(network, images, answers, params)
     failures = failures_of(explained, list(maps))
-    _draw_cast(folder / "cast.png", name, network, cast, cast_masks, cast_maps, failures)
+    titles = [
+        f"{pose}, answer: {network.spec.classes[answer]}"
+        for pose, answer in zip(cast.truth["pose"], answers.tolist(), strict=True)
+    ]
+    _draw_cast(folder / "cast.png", name, images, titles, cast_masks, cast_maps, failures)
     return {
         **explained,
         "focus": {
@@ -143,10 +147,9 @@ def _audit_faces(
     }
 
 
-def _maps_of_cast(network: Network, cast: LabelledImages, params: Params) -> Maps:
-    images, classes = _inputs_and_answers(network, cast.images)
+def _maps_of_cast(network: Network, images: Tensor, answers: Tensor, params: Params) -> Maps:
     return {
-        method: attribute(method, network, images, classes, params.attributions, seed=params.seed)
+        method: attribute(method, network, images, answers, params.attributions, seed=params.seed)
         for method in tqdm(
             with_controls(params.attributions.methods), unit="method", desc="explaining the cast"
         )
@@ -169,7 +172,7 @@ def _explained_rows(network: Network, test: LabelledImages, params: Study) -> tu
     return torch.from_numpy(chosen), testable
 
 
-def in_turns(rows: Rows, kinds: NDArray[np.int64]) -> Rows:
+def in_turns(rows: NDArray[np.intp], kinds: NDArray[np.int64]) -> NDArray[np.intp]:
     """The same rows, one of each kind after the other as long as there are some of it."""
     turn = pd.Series(kinds).groupby(kinds).cumcount()
     return rows[turn.argsort(kind="stable")]
@@ -290,24 +293,22 @@ def _draw_position(path: Path, name: str, found: Position) -> None:
 def _draw_cast(
     path: Path,
     name: str,
-    network: Network,
-    cast: LabelledImages,
+    images: Tensor,
+    titles: Sequence[str],
     masks: Tensor,
     maps: Maps,
     failures: Failures,
 ) -> None:
     """Some drawn heads with their masks and every method's map: nobody here exists."""
-    answers = logits_of(network, cast.images).argmax(dim=1).tolist()
     rows = []
-    count = min(_SHOWN, len(cast))
-    for number in np.linspace(0, len(cast) - 1, count).round().astype(int).tolist():
-        image = to_input(cast.images[number : number + 1])[0].numpy()
-        shown = [cast.images[number, 0].numpy(), np.asarray(masks[number] * 255, np.uint8)]
+    pixels = to_pixels(images.numpy())
+    count = min(_SHOWN, len(images))
+    methods = [marked(method, failures) for method in maps]
+    for number in np.linspace(0, len(images) - 1, count).round().astype(int).tolist():
+        image = images[number].numpy()
+        shown = [pixels[number], np.asarray(masks[number] * 255, np.uint8)]
         shown += [heat(image, one[number].numpy()) for one in maps.values()]
-        pose, answer = cast.truth["pose"].iloc[number], network.spec.classes[answers[number]]
-        methods = (marked(method, failures) for method in maps)
-        captions = [f"{pose}, answer: {answer}", "head", *methods]
-        rows.append(Row("", shown, captions))
+        rows.append(Row("", shown, [titles[number], "head", *methods]))
     title = (
         f"{name} on the drawn cast (red speaks for its answer, blue against it;"
         " X: did not pass its audit)"

@@ -17,7 +17,7 @@ from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
 from happymaps.networks import Network
-from happymaps.understanding.faithfulness import mean_interval
+from happymaps.understanding.intervals import mean_interval
 from happymaps.understanding.layers import neuron_layer, neuron_layers
 from happymaps.understanding.similarity import correlations
 
