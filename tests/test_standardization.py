@@ -1,18 +1,15 @@
 """Images brought to mean 0 and variance 1, as wholes or place by place, and patches on them."""
 
-import itertools
-
 import pytest
 import torch
 from torch import Tensor
 
 from happymaps.datasets import to_input
-from happymaps.networks import LocalStandardization, Network, Standardization, build_network
+from happymaps.networks import LocalStandardization, Standardization, build_network
 from happymaps.params import NetworkParams
 from happymaps.understanding import perturbation
-from happymaps.understanding.layers import decision_scores
-from happymaps.understanding.perturbation import patch_scores, window_starts
-from toys import toy_faces
+from happymaps.understanding.perturbation import patch_scores
+from toys import random_network, toy_faces, with_patch_everywhere
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -28,14 +25,6 @@ def some_images(count: int = 5, channels: int = 1) -> Tensor:
     noise = torch.rand(count, channels, 32, 32, generator=generator)
     contrast = torch.linspace(0.2, 0.7, count).view(-1, 1, 1, 1)
     return noise * contrast + torch.linspace(0, 0.3, count).view(-1, 1, 1, 1)
-
-
-def network_of(spec: NetworkParams, size: int = 32, **changes: object) -> Network:
-    torch.manual_seed(0)
-    network = Network(spec.model_copy(update=changes), size).eval()
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=2 / parameter[0].numel() ** 0.5)
-    return network
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -98,7 +87,7 @@ def test_a_flat_image_becomes_0_with_finite_gradients(shade: float) -> None:
 
 
 def test_a_flat_image_is_answered_and_explained(normalized: NetworkParams) -> None:
-    network = network_of(normalized)
+    network = random_network(normalized)
     images = torch.full((1, 1, 32, 32), 0.7, requires_grad=True)
     logits = network.logits(images)
     (gradient,) = torch.autograd.grad(logits[0, 1], images)
@@ -125,7 +114,7 @@ def test_the_layer_stands_before_all_others_and_only_where_asked(
 def test_a_network_sees_the_standardized_image(
     spec: NetworkParams, normalized: NetworkParams
 ) -> None:
-    plain, changed = network_of(spec), network_of(normalized)
+    plain, changed = random_network(spec), random_network(normalized)
     images = some_images()
     centred = images - images.mean(dim=(1, 2, 3), keepdim=True)
     # What is no more than the rounding of bytes is not made louder.
@@ -146,7 +135,7 @@ def test_light_and_contrast_change_no_answer(
     spec: NetworkParams, normalized: NetworkParams, factor: float, added: float
 ) -> None:
     images = to_input(toy_faces(40).images)
-    plain, changed = network_of(spec), network_of(normalized)
+    plain, changed = random_network(spec), random_network(normalized)
     before, after = changed.logits(images), changed.logits(factor * images + added)
     assert torch.equal(before.argmax(dim=1), after.argmax(dim=1))
     moved = (before - after).abs().max()
@@ -221,27 +210,12 @@ def test_a_flat_image_is_about_0_in_every_place_with_finite_gradients(shade: flo
 
 
 def test_a_network_may_be_told_to_look_place_by_place(spec: NetworkParams) -> None:
-    plain, local = network_of(spec), network_of(spec, normalize="local")
+    plain, local = random_network(spec), random_network(spec, normalize="local")
     images = some_images()
     torch.testing.assert_close(
         local.logits(images), plain.logits(LocalStandardization()(images)), rtol=1e-4, atol=1e-4
     )
     assert local.state_dict().keys() == plain.state_dict().keys()
-
-
-@torch.no_grad()
-def slowly(network: Network, image: Tensor, patch: Tensor, stride: int) -> Tensor:
-    """One changed image after the other through the whole network."""
-    side = patch.shape[-1]
-    starts = window_starts(network.image_size, side, stride).tolist()
-    rows = []
-    for row, column in itertools.product(starts, starts):
-        changed = image.clone()
-        window = changed[:, row : row + side, column : column + side]
-        window.copy_(patch[:, : window.shape[1], : window.shape[2]])
-        rows.append(network.logits(changed.unsqueeze(0)))
-    scores = decision_scores(network, torch.cat(rows), "head")
-    return scores.view(len(starts), len(starts), -1)
 
 
 NETWORKS: dict[str, dict[str, object]] = {
@@ -268,12 +242,12 @@ def test_a_patch_that_changes_more_than_its_part_is_pasted(
 ) -> None:
     # The fast way would be taken, if what the patch changes could be told.
     monkeypatch.setattr(perturbation, "_WORTHWHILE", torch.inf)
-    network = network_of(normalized, 45, **changes)
+    network = random_network(normalized, 45, 1, **changes)
     torch.manual_seed(1)
     # A dim image and a bright patch, so that the mean moves.
     image, patch = 0.4 * torch.rand(1, 45, 45), 0.5 + 0.5 * torch.rand(1, side, side)
     scores = patch_scores(network, image, patch, stride)
-    expected = slowly(network, image, patch, stride)
+    expected = with_patch_everywhere(network, image, patch, stride)
     assert scores.shape == expected.shape
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-4)
     assert (scores - expected).abs().max() < 1e-2 * expected.std(dim=(0, 1)).min()

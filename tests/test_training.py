@@ -1,13 +1,7 @@
-import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -18,7 +12,7 @@ from happymaps.errors import InputError
 from happymaps.networks import add_batch_norm, batch_norms, build_network, loss_of
 from happymaps.params import NetworkParams
 from happymaps.training import Epoch, _optimizer, _train_epoch, named_figures
-from toys import ROOT, same_weights, toy_faces, toy_objects, train
+from toys import same_weights, toy_faces, toy_objects, train
 
 
 @pytest.fixture
@@ -221,19 +215,6 @@ def test_an_interrupted_training_ends_with_the_same_bytes(
     assert replayed == history
 
 
-def test_a_resumed_training_does_not_begin_again(tmp_path: Path, spec: NetworkParams) -> None:
-    checkpoint = tmp_path / "a.safetensors"
-    with pytest.raises(KeyboardInterrupt):
-        train(spec, checkpoint=checkpoint, stop_after=3)
-    state = load_file(checkpoint)
-    weight = state["dense_1.weight"]
-    assert not torch.equal(weight, build_network(spec, 32, seed=0).state_dict()["dense_1.weight"])
-    with pytest.raises(KeyboardInterrupt):
-        # The log hears of the remembered epochs first: nothing has been trained yet.
-        train(spec, checkpoint=checkpoint, stop_after=1)
-    assert torch.equal(load_file(checkpoint)["dense_1.weight"], weight)
-
-
 @pytest.mark.parametrize("changed", ["learning_rate", "seed", "epochs", "damaged", "code"])
 def test_a_checkpoint_of_another_training_is_not_taken_up(
     tmp_path: Path, spec: NetworkParams, changed: str, monkeypatch: pytest.MonkeyPatch
@@ -261,32 +242,6 @@ def test_a_checkpoint_of_another_training_is_not_taken_up(
     fresh, fresh_history = train(spec, seed=seed)
     assert same_weights(network, fresh)
     assert history == fresh_history
-
-
-def test_a_training_killed_by_the_system_ends_with_the_same_bytes(
-    tmp_path: Path, spec: NetworkParams
-) -> None:
-    checkpoint = tmp_path / "a.safetensors"
-    code = (
-        "import sys, test_training as t, happymaps.params as p; from pathlib import Path\n"
-        "spec = p.NetworkParams.model_validate_json(sys.argv[1])\n"
-        "t.train(spec, checkpoint=Path(sys.argv[2]))\n"
-    )
-    spec = spec.model_copy(update={"epochs": 60})
-    command = [sys.executable, "-c", code, spec.model_dump_json(), str(checkpoint)]
-    process = subprocess.Popen(command, cwd=ROOT / "tests", stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not checkpoint.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.kill()
-    assert process.wait() == -9, "ended before it could be killed"
-    with safe_open(checkpoint, framework="pt") as file:
-        remembered = len(json.loads(file.metadata()["happymaps"])["history"])
-    assert 0 < remembered < 60
-    resumed, history = train(spec, checkpoint=checkpoint)
-    whole, whole_history = train(spec)
-    assert same_weights(resumed, whole)
-    assert history == whole_history
 
 
 def test_a_finished_training_is_not_trained_again(tmp_path: Path, spec: NetworkParams) -> None:

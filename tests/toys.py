@@ -1,5 +1,6 @@
 """Small faces drawn on the spot, for tests of several rooms."""
 
+import itertools
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ from happymaps.images.boxes import Box
 from happymaps.networks import Network, build_network
 from happymaps.params import OBJECTS, NetworkParams, TrainParams
 from happymaps.training import Epoch, fit
+from happymaps.understanding.layers import decision_scores
 
 ROOT = Path(__file__).parents[1]
 
@@ -101,6 +103,36 @@ def train(
         progress=False,
     )
     return network, history
+
+
+def random_network(
+    spec: NetworkParams, size: int = 32, channels: int = 1, **changes: object
+) -> Network:
+    torch.manual_seed(0)
+    network = Network(spec.model_copy(update=changes), size, channels).eval()
+    for parameter in network.parameters():
+        # Large enough for a patch to matter in the end, and biases that silence some neurons.
+        torch.nn.init.normal_(parameter, std=2 / parameter[0].numel() ** 0.5)
+    return network
+
+
+@torch.no_grad()
+def with_patch_everywhere(
+    network: Network, image: torch.Tensor, patch: torch.Tensor, stride: int
+) -> torch.Tensor:
+    """What `perturbation.patch_scores` gives, of one changed image after the other, each whole."""
+    side, size = patch.shape[-1], network.image_size
+    starts = [0]
+    while starts[-1] + side < size and starts[-1] + stride < size:
+        starts.append(starts[-1] + stride)
+    rows = []
+    for row, column in itertools.product(starts, starts):
+        changed = image.clone()
+        window = changed[:, row : row + side, column : column + side]
+        window.copy_(patch[:, : window.shape[1], : window.shape[2]])
+        rows.append(network.logits(changed.unsqueeze(0)))
+    scores = decision_scores(network, torch.cat(rows), "head")
+    return scores.view(len(starts), len(starts), -1)
 
 
 def same_weights(one: Network, other: Network) -> bool:

@@ -370,6 +370,7 @@ def test_the_readmes_audits_are_the_committed_metrics() -> None:
         ]  # fmt: skip
         assert row == [f"{figure:.2f}" for figure in figures]
     _, people = readme_table("person", "heads found")
+    assert list(people) == [name for name in audit["diagnosis"] if name != "drawn heads"]
     for person, row in people.items():
         costs = {
             name: figures["cost"]

@@ -11,7 +11,6 @@ from happymaps.datasets import LabelledImages
 from happymaps.images.boxes import Box
 from happymaps.networks import Network
 from happymaps.params import NetworkParams
-from happymaps.sources.turned import draw_turned
 from happymaps.understanding.diagnosis import (
     ALL,
     DIFFERENCES,
@@ -226,16 +225,3 @@ def test_a_network_that_does_not_know_drawn_heads_has_no_such_cost(
     row = turn_row(curve, full=60, turn=30, classes=2)
     assert row["cost"] is None
     assert row["left_recall"] == curve[30.0]
-
-
-def test_people_are_drawn_the_same_at_every_angle_but_for_the_turn() -> None:
-    pictures, yaws = draw_turned(2, [0, 60], 0)
-    assert yaws.tolist() == [0, 60, 0, 60]
-    straight, turned, another, _ = np.stack(pictures).astype(int)
-    assert np.array_equal(straight[:8], turned[:8])
-    assert np.abs(straight - turned).mean() > 5
-    assert np.abs(straight - another).mean() > 5
-    (alone,), _ = draw_turned(1, [0], 0)
-    assert np.array_equal(straight, alone)
-    with pytest.raises(ValueError, match="between 1 and 20"):
-        draw_turned(21, [0], 0)

@@ -9,42 +9,13 @@ from happymaps.params import NetworkParams
 from happymaps.understanding import perturbation
 from happymaps.understanding.layers import decision_scores
 from happymaps.understanding.perturbation import mean_of_windows, patch_scores, window_starts
+from toys import random_network, with_patch_everywhere
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def network_of(spec: NetworkParams, size: int, channels: int = 1, **changes: object) -> Network:
-    torch.manual_seed(0)
-    network = Network(spec.model_copy(update=changes), size, channels).eval()
-    for parameter in network.parameters():
-        # Large enough for the patch to matter in the end, and biases that silence some neurons.
-        torch.nn.init.normal_(parameter, std=2 / parameter[0].numel() ** 0.5)
-    return network
-
-
 def picture(network: Network, channels: int = 1) -> Tensor:
     return torch.rand(channels, network.image_size, network.image_size)
-
-
-@torch.no_grad()
-def slowly(network: Network, image: Tensor, patch: Tensor, stride: int) -> Tensor:
-    """One changed image after the other through the whole network."""
-    side = patch.shape[-1]
-    size = network.image_size
-    starts = [0]
-    while starts[-1] + side < size and starts[-1] + stride < size:
-        starts.append(starts[-1] + stride)
-    rows = []
-    for row in starts:
-        for column in starts:
-            changed = image.clone()
-            for down in range(side):
-                for across in range(side):
-                    if row + down < size and column + across < size:
-                        changed[:, row + down, column + across] = patch[:, down, across]
-            rows.append(network.logits(changed.unsqueeze(0)))
-    scores = decision_scores(network, torch.cat(rows), "head")
-    return scores.view(len(starts), len(starts), -1)
 
 
 BLOCKS = {"filters": [[4, 5], [6]], "last_pool": True, "pool_dropout": 0.3}
@@ -92,10 +63,10 @@ def test_scores_are_those_of_whole_images(
     monkeypatch.setattr(perturbation, "_WORTHWHILE", torch.inf if way == "parts" else 0)
     monkeypatch.setattr(perturbation, "_CHUNK", 20_000)
     monkeypatch.setattr(perturbation, "_WEIGHTS", 10_000)
-    network = network_of(spec, size, channels, **changes)
+    network = random_network(spec, size, channels, **changes)
     image, patch = picture(network, channels), torch.rand(channels, side, side)
     scores = patch_scores(network, image, patch, stride)
-    expected = slowly(network, image, patch, stride)
+    expected = with_patch_everywhere(network, image, patch, stride)
     assert scores.shape == expected.shape
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-4)
     if len(scores) > 1:
@@ -107,7 +78,7 @@ def test_scores_are_those_of_whole_images(
 def test_a_small_patch_goes_the_fast_way_and_a_large_one_the_plain_one(
     monkeypatch: pytest.MonkeyPatch, spec: NetworkParams
 ) -> None:
-    network = network_of(spec, 64)
+    network = random_network(spec, 64)
     taken = []
     for way in ("parts", "wholes"):
         real = getattr(perturbation, f"_logits_of_{way}")
@@ -123,7 +94,7 @@ def test_a_small_patch_goes_the_fast_way_and_a_large_one_the_plain_one(
 
 
 def test_a_patch_like_the_image_changes_nothing(spec: NetworkParams) -> None:
-    network = network_of(spec, 32)
+    network = random_network(spec, 32)
     image = torch.full((1, 32, 32), 0.5)
     scores = patch_scores(network, image, image[:, :4, :4], 1)
     unchanged = decision_scores(network, network.logits(image.unsqueeze(0)), "head")
