@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from happymaps.demo import _report, prepare
+from happymaps.demo import _ROUGH, _report, prepare
 from happymaps.errors import InputError
 from happymaps.params import Params
+from happymaps.understanding import intervals
 from projects import Project
 from toys import ROOT
 
@@ -24,6 +25,12 @@ def test_a_demo_is_the_project_with_the_cast_for_its_source(reproduced: Project)
         yaml.safe_load((folder / "dvc.yaml").read_text()) for folder in (ROOT, reproduced.folder)
     )
     assert ours == theirs
+
+
+def test_a_demo_audits_enough_for_a_verdict() -> None:
+    enough = intervals._FEWEST
+    assert _ROUGH["audit"]["images"] >= enough
+    assert _ROUGH["audit"]["random_networks"] >= enough
 
 
 def test_a_demo_is_not_made_within_what_it_copies(tmp_path: Path) -> None:
