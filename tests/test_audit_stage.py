@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from happymaps.datasets import LabelledImages
-from happymaps.networks import Network
 from happymaps.params import NetworkParams, Params
 from happymaps.stages.audit import _explained_rows, _load_cast, in_turns
 from happymaps.stages.layout import CAST
-from toys import toy_faces
+from toys import by_hand, toy_faces
 
 
 def test_kinds_take_turns_as_long_as_there_are_some() -> None:
@@ -29,15 +28,7 @@ def test_right_answers_are_explained_that_detail_decides(
     checks = torch.zeros(size, size)
     checks[:corner, :corner] = torch.tensor([1.0, -1.0]).repeat(corner // 2)
     checks[1:corner:2] *= -1
-    network = Network(
-        spec.model_copy(update={"filters": [1], "kernel": 1, "dense": []}), size
-    ).eval()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.zero_()
-        network.get_parameter("conv2d_1.weight").fill_(1)
-        network.get_parameter("dense_1.weight")[1] = checks.flatten()
-        network.get_parameter("dense_1.bias")[1] = -5
+    network = by_hand(spec, {"left": checks}, bias=-5, size=size)
     # Of every three: right by its detail, right without any, wrong by its detail.
     images = torch.full((30, 1, size, size), 128, dtype=torch.uint8)
     images[0::3] = images[2::3] = (127.5 + 127.5 * checks).to(torch.uint8)

@@ -245,6 +245,8 @@ def test_a_resumed_training_of_changed_images_does_not_begin_again(
     with pytest.raises(KeyboardInterrupt):
         train(augmented, heads=HEADS, checkpoint=checkpoint, stop_after=3)
     weight = load_file(checkpoint)["dense_1.weight"]
+    untrained = build_network(augmented, 32, seed=0)
+    assert not torch.equal(weight, untrained.state_dict()["dense_1.weight"])
     with pytest.raises(KeyboardInterrupt):
         # The log hears of the remembered epochs first: nothing has been trained yet.
         train(augmented, heads=HEADS, checkpoint=checkpoint, stop_after=1)

@@ -1,6 +1,7 @@
 """Small faces drawn on the spot, for tests of several rooms."""
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -55,17 +56,31 @@ def toy_objects(count: int, *, size: int = 32, seed: int = 0) -> LabelledImages:
     return LabelledImages(torch.from_numpy(images), truth)
 
 
-def answers_left(spec: NetworkParams, weight: torch.Tensor, threshold: float) -> Network:
-    """Says left where the mean image, weighted with (size, size), is above the threshold."""
-    spec = spec.model_copy(update={"filters": [1], "kernel": 1, "dense": []})
-    network = Network(spec, len(weight)).eval()
+def by_hand(
+    spec: NetworkParams,
+    weights: Mapping[str, torch.Tensor],
+    bias: float = 0.0,
+    size: int = 32,
+    **changes: str,
+) -> Network:
+    """Each class's logit is its (size, size) weights times the image; `bias` is added to left."""
+    spec = spec.model_copy(update={"filters": [1], "kernel": 1, "dense": [], **changes})
+    network = Network(spec, size).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
         network.get_parameter("conv2d_1.weight")[0] = 1
-        network.get_parameter("dense_1.weight")[1] = 100 * weight.flatten() / weight.sum()
-        network.get_parameter("dense_1.bias")[1] = -100 * threshold
+        for name, weight in weights.items():
+            number = spec.classes.index(name)
+            network.get_parameter("dense_1.weight")[number] = weight.flatten()
+        network.get_parameter("dense_1.bias")[spec.classes.index("left")] = bias
     return network
+
+
+def answers_left(spec: NetworkParams, weight: torch.Tensor, threshold: float) -> Network:
+    """Says left where the mean image, weighted with (size, size), is above the threshold."""
+    share = 100 * weight / weight.sum()
+    return by_hand(spec, {"left": share}, -100 * threshold, len(weight))
 
 
 def train(

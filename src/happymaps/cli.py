@@ -298,23 +298,12 @@ def _explain(arguments: argparse.Namespace) -> None:
 
 
 def _is_audited(name: str, file: Path) -> bool:
-    """Whether an audit of the network `name` would be of this very file."""
-    import yaml
-
+    """Whether an audit of the network `name` would be of this very file; a note if not any more."""
     known = MODELS / f"{name}.safetensors"
     # A file from elsewhere may carry the name of a network that it is not.
     if not _is_same(file, known):
         return False
-    lock = Path("dvc.lock")
-    if not lock.is_file():
-        return True
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        stages = yaml.load(lock.read_text(encoding="utf-8"), loader)["stages"]
-    except yaml.YAMLError as error:
-        raise InputError(f"{lock}: no YAML ({error}); which networks were audited?") from error
-    deps = {dep["path"]: dep.get("md5") for dep in stages.get(f"audit@{name}", {}).get("deps", [])}
-    audited = deps.get(known.as_posix())
+    audited = _audited_md5(name, known)
     if audited in (None, hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()):
         return True
     print(
@@ -323,6 +312,23 @@ def _is_audited(name: str, file: Path) -> bool:
         file=sys.stderr,
     )
     return False
+
+
+def _audited_md5(name: str, known: Path) -> str | None:
+    """Of the file that was audited, by dvc.lock; None where that says nothing of it."""
+    import yaml
+
+    lock = Path("dvc.lock")
+    if not lock.is_file():
+        return None
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        stages = yaml.load(lock.read_text(encoding="utf-8"), loader)["stages"]
+    except yaml.YAMLError as error:
+        raise InputError(f"{lock}: no YAML ({error}); which networks were audited?") from error
+    deps = stages.get(f"audit@{name}", {}).get("deps", [])
+    found: dict[str, str | None] = {dep["path"]: dep.get("md5") for dep in deps}
+    return found.get(known.as_posix())
 
 
 def _tell_of(faceless: list[str]) -> None:

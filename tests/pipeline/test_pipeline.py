@@ -469,6 +469,7 @@ def test_networks_are_tested_on_people_they_have_never_seen(project: Project) ->
         assert set(found["by"]) == {"eyes", "expression", "scale", "subject"}
         assert found["calibration"]["error"] == pytest.approx(calibration_error(answers))
         assert set(found["recordings"]) == {"accuracy", "left_accuracy", "left_balanced_accuracy"}
+        assert all(0 <= share <= 1 for share in found["recordings"].values())
     leaks = read_json(project.folder / "metrics/leaks.json")
     assert {len(leaks[split]["by_seed"]) for split in get_args(SplitMethod)} == {2}
     # What nobody has committed is gone before the next test.

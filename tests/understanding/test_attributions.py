@@ -23,6 +23,7 @@ from happymaps.understanding.attributions import (
     class_scores,
     superpixels,
 )
+from toys import by_hand, random_network
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -62,14 +63,7 @@ def with_random_weights(spec: NetworkParams, channels: int = 1, **changes: objec
 
 def looking_at(spec: NetworkParams, pattern: Tensor) -> Network:
     """Class 1's output is the sum of `pattern` (H, W) times the image; class 0's is 0."""
-    change = {"filters": [1], "kernel": 1, "dense": [], "head": "linear"}
-    network = Network(spec.model_copy(update=change), SIZE).eval()
-    with torch.no_grad():
-        for weights in network.parameters():
-            weights.zero_()
-        network.get_parameter("conv2d_1.weight").fill_(1)
-        network.get_parameter("dense_1.weight")[1] = pattern.flatten()
-    return network
+    return by_hand(spec, {"left": pattern}, size=SIZE, head="linear")
 
 
 def pictures(count: int, channels: int = 1) -> Tensor:
@@ -281,8 +275,7 @@ def test_edges_of_any_colour_both_ways(
 def test_a_patch_is_at_the_same_places_as_captums_in_networks_that_look_at_the_whole(
     params: Params, spec: NetworkParams, changes: dict[str, Any], size: int, stride: int
 ) -> None:
-    torch.manual_seed(0)
-    network = Network(spec.model_copy(update=changes), size).eval()
+    network = random_network(spec, size, 1, **changes)
     image = torch.rand(1, 1, size, size)
     small = params.attributions.occlusion.model_copy(update={"patch": 5, "stride": 1})
     settings = params.attributions.model_copy(update={"occlusion": small})

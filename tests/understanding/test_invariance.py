@@ -10,28 +10,12 @@ from happymaps.datasets import LabelledImages
 from happymaps.networks import Network
 from happymaps.params import NetworkParams
 from happymaps.understanding.invariance import Position, mirror, moved, position
+from toys import by_hand
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SIZE = 32
 POSES = ("straight", "left", "right", "up")
-
-
-def by_hand(
-    spec: NetworkParams, weights: dict[str, Tensor], bias: float = 0.0, **changes: str
-) -> Network:
-    """Each class's logit is its (SIZE, SIZE) weights times the image; `bias` is added to left."""
-    spec = spec.model_copy(update={"filters": [1], "kernel": 1, "dense": [], **changes})
-    network = Network(spec, SIZE).eval()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.zero_()
-        network.get_parameter("conv2d_1.weight")[0] = 1
-        for name, weight in weights.items():
-            number = spec.classes.index(name)
-            network.get_parameter("dense_1.weight")[number] = weight.flatten()
-        network.get_parameter("dense_1.bias")[spec.classes.index("left")] = bias
-    return network
 
 
 def faces_with(spots: dict[str, tuple[slice, slice]], count: int = 40) -> LabelledImages:
