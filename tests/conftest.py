@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from happymaps.params import Cifar10Params, NetworkParams, Params
-from projects import reproduced
+from projects import project, reproduced
 from toys import ROOT
 
 __all__ = [
@@ -20,9 +20,16 @@ __all__ = [
     "objects",
     "one_thread",
     "params",
+    "project",
     "reproduced",
     "spec",
 ]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Of several workers each has one processor."""
+    if hasattr(config, "workerinput"):
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

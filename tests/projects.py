@@ -1,11 +1,13 @@
 """A project of its own, on a drawn cast of two, with the real params made small."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -57,6 +59,20 @@ class Project:
         file.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
+def each(*stages: str) -> set[str]:
+    """The stages of every network."""
+    return {f"{stage}@{network}" for stage in stages for network in NETWORKS}
+
+
+def stages_that_ran(output: str) -> set[str]:
+    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(file.read_text())
+    return content
+
+
 @pytest.fixture(scope="session")
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The whole pipeline, run once by `dvc repro` in a git repository and committed."""
@@ -104,3 +120,11 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project.run("git", "add", ".")
     project.run("git", "commit", "--quiet", "-m", "reproduced")
     return project
+
+
+@pytest.fixture
+def project(reproduced: Project) -> Project:
+    """The reproduced project, put back to its commit."""
+    reproduced.run("git", "reset", "--quiet", "--hard")
+    reproduced.dvc("checkout", "--quiet", "--force")
+    return reproduced

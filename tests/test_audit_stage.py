@@ -8,7 +8,7 @@ import torch
 
 from happymaps.datasets import LabelledImages
 from happymaps.params import NetworkParams, Params
-from happymaps.stages.audit import _explained_rows, _load_cast, in_turns
+from happymaps.stages.audit import _load_cast, _to_explain, in_turns
 from happymaps.stages.layout import CAST
 from toys import by_hand, toy_faces
 
@@ -35,13 +35,13 @@ def test_right_answers_are_explained_that_detail_decides(
     poses = ["left", "up", "up"] * 10
     truth = toy_faces(30).truth.assign(pose=poses, left=[int(pose == "left") for pose in poses])
     all_of_them = params.audit.model_copy(update={"images": 30})
-    found, testable = _explained_rows(
+    found, testable = _to_explain(
         network,
         LabelledImages(images, truth),
         params.model_copy(update={"audit": all_of_them}),
     )
     assert testable
-    assert sorted(found.tolist()) == list(range(0, 30, 3))
+    assert sorted(found.truth.index) == list(range(0, 30, 3))
 
 
 def test_every_head_of_the_cast_has_its_own_mask(

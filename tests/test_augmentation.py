@@ -323,6 +323,17 @@ def test_half_of_the_backgrounds_are_what_is_around_others_without_their_heads()
     assert (around[~from_a_photograph].std(axis=1) > 5).all()
 
 
+def test_a_head_that_fills_its_picture_is_no_background() -> None:
+    faces = faces_of(np.stack([flat(10), flat(250)]), ["straight", "straight"])
+    whole = Box(-SIZE, -SIZE, 2 * SIZE, 2 * SIZE)
+    augment = Augmenter(faces, [HEAD, whole], only(background=1), seed=0)
+    copies, _ = augment(torch.zeros(COPIES, dtype=torch.int64), np.random.default_rng(0))
+    around = copies[:, 0].numpy()[:, distance() > 1.2].astype(int)
+    dark, bright = (np.abs(around - shade).max(axis=1) <= 5 for shade in (10, 250))
+    assert dark.mean() == pytest.approx(0.5, abs=0.08)
+    assert not bright.any()
+
+
 @pytest.mark.parametrize("heads", [None, [None, None]])
 def test_without_known_heads_there_are_no_turns_and_no_backgrounds(
     heads: list[Box | None] | None,

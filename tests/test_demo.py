@@ -1,30 +1,22 @@
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
-from happymaps.demo import _ROUGH, _report, prepare
+from happymaps.demo import _ROUGH, _with_cast, prepare
 from happymaps.errors import InputError
-from happymaps.params import Params
 from happymaps.understanding import intervals
-from projects import Project
 from toys import ROOT
 
 
-def test_a_demo_is_the_project_with_the_cast_for_its_source(reproduced: Project) -> None:
-    params = Params.load(reproduced.folder / "params.yaml")
-    assert params.faces.path == Path("data/sample/cmu_faces")
-    assert params.youtube_faces.path == Path("data/sample/youtube_faces")
-    assert params.facial_expressions.path == Path("data/sample/facial_expressions")
-    assert [recording.subject for recording in params.recordings] == ["umo", "velu", "wyn"]
-    for recording in params.recordings:
-        assert (reproduced.folder / f"data/annotations/{recording.subject}.csv").is_file()
-    ours, theirs = (
-        yaml.safe_load((folder / "dvc.yaml").read_text()) for folder in (ROOT, reproduced.folder)
-    )
-    assert ours == theirs
+def test_whom_the_project_is_split_by_is_not_asked_of_the_cast(tmp_path: Path) -> None:
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["split"] |= {"method": "by_person", "people": ["an2i"]}
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump(content))
+    (tmp_path / "data/sample/recordings").mkdir(parents=True)
+    assert _with_cast(file, tmp_path)["split"]["method"] == "random"
 
 
 def test_a_demo_audits_enough_for_a_verdict() -> None:
@@ -92,22 +84,6 @@ def test_the_project_is_not_replaced_by_its_demo(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="the project is in it"):
             prepare(tmp_path / "project", folder, people=2)
     assert (tmp_path / "project/dvc.yaml").is_file()
-
-
-def test_what_comes_out_is_told_at_the_end(
-    reproduced: Project, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _report(reproduced.folder)
-    told = capsys.readouterr().out
-    for shown in ("experiment0", "four_class", "cmu_test", "umo", "velu", "wyn"):
-        assert shown in told
-    scores = json.loads((reproduced.folder / "metrics/test/experiment0.json").read_text())
-    everybody = scores["recordings"]
-    row = next(line for line in told.split("looking left")[1].splitlines() if "experiment0" in line)
-    counts = [everybody[key] for key in ("left", "false_negatives", "false_positives")]
-    assert row.split()[1:] == [*map(str, counts), f"{everybody['left_balanced_accuracy']:.4f}"]
-    assert f"{reproduced.folder}/plots/compare/decision_layer.png" in told
-    assert (reproduced.folder / "plots/compare/decision_layer.png").is_file()
 
 
 def test_outside_a_project_there_is_nothing_to_demonstrate(tmp_path: Path) -> None:

@@ -141,6 +141,15 @@ def test_faces_are_none_of_the_study_of_objects(tmp_path: Path) -> None:
         Cifar10Params.load(file)
 
 
+def test_objects_have_one_size(tmp_path: Path) -> None:
+    content = yaml.safe_load((ROOT / "studies/cifar10/params.yaml").read_text())
+    content["crop"]["size"] = 48
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match=r"crop\.size: should be 32"):
+        Cifar10Params.load(file)
+
+
 @pytest.mark.parametrize("content", ["", "- 1\n", "seed: [", "seed: 0\n"])
 def test_a_file_that_is_no_params_file_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "params.yaml"

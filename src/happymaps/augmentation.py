@@ -332,7 +332,12 @@ def _backgrounds(
     images: Image, heads: Sequence[Box | None], rng: np.random.Generator
 ) -> list[Image]:
     """Half of them what is around the heads of others, half drawn by chance."""
-    known = [row for row, head in enumerate(heads) if head is not None]
+    known = [
+        row
+        for row, head in enumerate(heads)
+        # Where a head fills the picture, no background could be drawn over it.
+        if head is not None and not _hole(head, images.shape[1:3]).all()
+    ]
     backgrounds = [_texture(images.shape[1:], rng) for _ in range(_BACKGROUNDS // 2)]
     for row in rng.choice(known, _BACKGROUNDS // 2) if known else []:
         backgrounds.append(_part(_without_head(images[row], heads[row]), rng))
@@ -355,8 +360,12 @@ def _texture(shape: tuple[int, ...], rng: np.random.Generator) -> Image:
 
 
 def _without_head(image: Image, head: Box) -> Image:
-    hole = ellipse(head, *image.shape[:2]) < 1 + _SOFT
-    return _shaped(cv2.inpaint(image, hole.astype(np.uint8), 3, cv2.INPAINT_TELEA), image)
+    hole = _hole(head, image.shape[:2]).astype(np.uint8)
+    return _shaped(cv2.inpaint(image, hole, 3, cv2.INPAINT_TELEA), image)
+
+
+def _hole(head: Box, size: tuple[int, ...]) -> NDArray[np.bool_]:
+    return np.asarray(ellipse(head, *size) < 1 + _SOFT)
 
 
 def _part(image: Image, rng: np.random.Generator) -> Image:

@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         help="an earlier demo in it is replaced (default: demo)",
     )
     demo.add_argument(
-        "--people", type=int, default=6, help="size of the cast, 2 to 20 (default: 6)"
+        "--people", type=int, default=5, help="size of the cast, 2 to 20 (default: 5)"
     )
     demo.set_defaults(run=_demo)
     return parser
@@ -323,7 +323,7 @@ def _audited_md5(name: str, known: Path) -> str | None:
         return None
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        stages = yaml.load(lock.read_text(encoding="utf-8"), loader)["stages"]
+        stages = (yaml.load(lock.read_text(encoding="utf-8"), loader) or {}).get("stages", {})
     except yaml.YAMLError as error:
         raise InputError(f"{lock}: no YAML ({error}); which networks were audited?") from error
     deps = stages.get(f"audit@{name}", {}).get("deps", [])

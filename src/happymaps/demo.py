@@ -57,6 +57,7 @@ _ROUGH: dict[str, dict[str, Any]] = {
         "images": 12,
         "randomised": 1,
         "random_networks": 12,
+        "steps": 12,
         "offsets": 5,
         "scales": [1.0],
         "people": 2,
@@ -156,6 +157,7 @@ def _with_cast(params: Path, folder: Path) -> dict[str, Any]:
             "path": f"data/sample/{name}",
             "manifest": f"data/sample/{name}.sha256",
         }
+    content["split"] |= {"method": "random"}  # for others may name people who are not in the cast
     content["networks"] = {name: content["networks"][name] for name in _NETWORKS}
     content["cross_validate"]["networks"] = list(_NETWORKS)
     for section, rough in _ROUGH.items():

@@ -1,5 +1,6 @@
 """The one error a user is meant to read, and how a program ends on it."""
 
+import gc
 import sys
 from collections.abc import Callable
 
@@ -13,6 +14,8 @@ def exit_on_error(main: Callable[[], None]) -> None:
 
     Interrupted, it ends without a word and as a shell says it, with code 130.
     """
+    # What is imported is no garbage, and to search PyTorch for some at the end takes half a second.
+    gc.freeze()
     try:
         main()
     except InputError as error:

@@ -17,6 +17,7 @@ MIRRORED_POSES = (0, 2, 1, 3)  # what each number becomes in the mirror
 OBJECTS = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
+OBJECT_SIZE = 32  # pixels, each way
 
 Positive = Annotated[int, Field(gt=0)]
 Block = Annotated[list[Positive], Field(min_length=1)]
@@ -595,6 +596,14 @@ class Cifar10Params(StudyParams):
     crop: ColourCropParams
     split: ValidationParams
     audit: AuditParams
+
+    @model_validator(mode="after")
+    def _crop_fits_the_images(self) -> Self:
+        if self.crop.size != OBJECT_SIZE:
+            raise ValueError(
+                f"crop.size: should be {OBJECT_SIZE}, the size of CIFAR-10's own images"
+            )
+        return self
 
     @model_validator(mode="after")
     def _networks_know_objects(self) -> Self:

@@ -1,4 +1,5 @@
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +171,18 @@ def test_exif_orientation_is_applied(
     assert np.array_equal(
         read(tmp_path, encoded(Image.fromarray(ARROW), "PNG", exif=exif)), upright
     )
+
+
+@pytest.mark.parametrize("odd", [(0x0128, 1, 2), (0x0128, 7, 2), (0x011A, 2, 0), (0x011A, 7, 0)])
+def test_nor_is_it_lost_to_another_field_of_a_wrong_type(
+    tmp_path: Path, odd: tuple[int, int, int]
+) -> None:
+    """Of the unit or the number of dots an inch, as bytes or text."""
+    fields = [(0x0112, 3, 1, 6), (odd[0], odd[1], 1, odd[2])]
+    entries = b"".join(struct.pack("<HHIHxx", *field) for field in fields)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(fields)) + entries + bytes(4)
+    turned = read(tmp_path, encoded(Image.fromarray(ARROW), "PNG", exif=exif))
+    assert np.array_equal(turned, np.rot90(ARROW, -1))
 
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8))

@@ -131,6 +131,13 @@ def test_rate(tmp_path: Path, folder: Path, rate: float | None, times: list[floa
     assert len(list(folder.iterdir())) == len(times)
 
 
+def test_at_a_rate_a_frame_is_what_is_on_the_screen_then(tmp_path: Path) -> None:
+    frames = noise_video(tmp_path / "noise.mkv", 48, 64)
+    found = list(stream_frames(tmp_path / "noise.mkv", rate=4))
+    assert [time for time, _ in found] == pytest.approx([0, 0.25, 0.5, 0.75])
+    assert np.array_equal(np.stack([frame for _, frame in found]), frames[[0, 2, 5, 7]])
+
+
 def test_times_count_from_the_start_of_a_video_that_starts_late(
     tmp_path: Path, folder: Path
 ) -> None:
@@ -332,6 +339,25 @@ def test_odd_markers_of_webcams_cost_no_frame(tmp_path: Path) -> None:
     frames = [frame for _, frame in stream_frames(tmp_path / "a.avi")]
     assert len(frames) == 5
     assert np.abs(np.stack(frames).astype(int) - 90).max() <= 1
+
+
+def test_frames_may_share_their_time(tmp_path: Path) -> None:
+    twice = r"setpts=PTS-eq(N\,5)*0.1/TB"
+    options = ("-vf", twice, "-fps_mode", "passthrough", "-c:v", "ffv1")
+    video = ffmpeg(tmp_path / "twice.mkv", *TEST_PATTERN, *options)
+    times = [time for time, _ in stream_frames(video)]
+    assert times == pytest.approx([*TENTHS[:5], 0.4, *TENTHS[6:]])
+
+
+def test_a_film_that_was_cut_without_recoding_is_whole(tmp_path: Path) -> None:
+    """Its sound begins in the midst of something."""
+    sight = ("-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=5")
+    sound = ("-f", "lavfi", "-i", "sine=duration=5", "-c:a", "mp2")
+    whole = ffmpeg(tmp_path / "whole.mpg", *sight, *sound, "-bf", "2")
+    for start in (1.0, 2.2, 3.7):
+        cut = ffmpeg(tmp_path / "cut.mpg", "-ss", str(start), "-i", whole, "-c", "copy")
+        # From a picture on that needs no other; of these there are two a second.
+        assert len(list(stream_frames(cut))) >= 25 * (4.5 - start)
 
 
 def test_the_programs_own_input_is_not_read(long_video: Path) -> None:

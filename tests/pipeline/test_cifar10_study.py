@@ -131,6 +131,19 @@ def test_every_way_of_looking_leaves_its_pictures(study: Path) -> None:
     assert np.abs(shades[..., 0] - shades[..., 2]).max() > 100
 
 
+def test_the_sheet_of_wrong_answers_shows_no_right_one(study: Path) -> None:
+    answers = pd.read_csv(study / f"data/predictions/{NETWORK}.csv")
+    images = np.load(study / "data/raw/cifar10/plain.npy")[TRAIN:]
+    right = answers["actual"] == answers["predicted"]
+    with Image.open(study / f"plots/test/{NETWORK}/wrong.png") as sheet:
+        pixels = sheet.convert("RGB").tobytes()
+    # Enlarged: a line of the sheet has a line of the image in one piece.
+    middle = images[:, 16].repeat(4, axis=1)
+    shown = np.array([line.tobytes() in pixels for line in middle])
+    assert not shown[right].any()
+    assert shown.sum() == answers[~right]["actual"].value_counts().clip(upper=10).sum() > 0
+
+
 def test_maps_are_audited_and_counted_without_a_control_of_faces(study: Path) -> None:
     layers = ["conv2d_1", "conv2d_2", "conv2d_3", "dense_1", "dense_2"]
     assert list(read(study, f"complexity/{NETWORK}")) == layers

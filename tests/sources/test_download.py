@@ -202,6 +202,20 @@ def test_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert in_mirror(["b.zip", "a.zip"], folder="recordings") == tmp_path / "recordings/a.zip"
 
 
+def test_a_relative_mirror_begins_at_the_project_wherever_dvc_runs_a_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror/a.zip").touch()
+    (tmp_path / "project/study").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "project/study")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "project"))
+    monkeypatch.setenv("HAPPYMAPS_MIRROR", "../mirror")
+    found = in_mirror(["a.zip"])
+    assert found is not None
+    assert found.samefile(tmp_path / "mirror/a.zip")
+
+
 def test_a_mirror_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HAPPYMAPS_MIRROR", str(tmp_path / "none"))
     with pytest.raises(InputError, match=r"HAPPYMAPS_MIRROR=.*none: no such folder"):

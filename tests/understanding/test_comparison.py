@@ -125,6 +125,9 @@ def test_readability_is_the_likeness_to_what_tells_a_class_apart() -> None:
     assert readability(torch.stack([1 - left, left]), images, labels) == pytest.approx(-1)
     stripes = torch.tensor([0.0, 1.0]).repeat(4).unsqueeze(1).expand(8, 8).unsqueeze(0)
     assert readability(torch.stack([left, stripes]), images, labels) == pytest.approx(0.5)
+    # Of a class in their midst there is no image.
+    maps = torch.stack([left, stripes, 1 - left])
+    assert readability(maps, images, 2 * labels) == pytest.approx(1)
 
 
 def metrics(complementarity: float, static: int) -> dict[str, Any]:

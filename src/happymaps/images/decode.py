@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 from pillow_heif import register_heif_opener
 
 from happymaps.errors import InputError
@@ -14,6 +14,17 @@ from happymaps.errors import InputError
 register_heif_opener()  # as phones take them
 
 Grey = NDArray[np.uint8]
+
+# By EXIF's number for the orientation; 1 is upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def read_grey(path: Path) -> Grey:
@@ -82,7 +93,10 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _turned(image: Image.Image) -> Image.Image:
+    # Pillow's own way writes the EXIF anew, and stumbles over any odd field in it.
+    image.load()
     try:
-        return ImageOps.exif_transpose(image)
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except (SyntaxError, struct.error):  # of damaged EXIF, which leaves the pixels as they are
-        return image
+        turn = None
+    return image if turn is None else image.transpose(turn)

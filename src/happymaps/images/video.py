@@ -25,8 +25,12 @@ _FORMATS = (
     "apng,asf,avi,dv,flv,gif,h264,hevc,ivf,m4v,matroska,webm,mjpeg,mov,mp4,m4a,3gp,3g2,mj2,mpeg,"
     "mpegts,mpegvideo,mxf,nut,ogg,rm,webp_anim,webp_pipe,wtv,yuv4mpegpipe"
 )
-# What some webcams write around their pictures, which are whole.
-_HARMLESS = re.compile("unable to decode APP fields|app: invalid len")
+# Of pictures that are whole: what some webcams write around them, times that two of them share,
+# and sound that was cut in its midst.
+_HARMLESS = re.compile(
+    "unable to decode APP fields|app: invalid len|non monotonically increasing dts to muxer"
+    r"|^\[mp[123]\w* @ \w+\] (\[error\] )?Header missing"
+)
 _TICKS = 1_000_000  # a second, in which frames are timed
 _NO_TIME = -(1 << 63)
 
@@ -118,7 +122,8 @@ def _frames_of(video: Path, rate: float | None) -> Any:
     film = source["V:0"]
     frames = _on_white_paper(film) if _may_be_transparent(video) else film
     if rate is not None:
-        frames = frames.filter("fps", fps=rate)
+        # Of each moment what is on the screen then; by default it would be the nearest frame.
+        frames = frames.filter("fps", fps=rate, round="up")
     return frames
 
 

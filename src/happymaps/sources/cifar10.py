@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from happymaps.errors import InputError
 from happymaps.images.decode import to_colour
-from happymaps.params import OBJECTS
+from happymaps.params import OBJECT_SIZE, OBJECTS
 from happymaps.sources.archives import iter_members
 from happymaps.sources.download import Place, located
 
@@ -31,7 +31,6 @@ MIRROR_NAMES = (
 )  # fmt: skip
 COUNTS: Mapping[str, int] = {"train": 5000, "test": 1000}  # of each class
 
-_SIZE = 32
 _BATCHES = (
     "data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch",
 )  # fmt: skip
@@ -124,7 +123,7 @@ def _unpickle(source: Path, name: str, content: bytes) -> _Batch:
             " the source again"
         )
     batch = pickle.loads(content, encoding="latin1")  # written by Python 2
-    images = batch["data"].reshape(-1, 3, _SIZE, _SIZE).transpose(0, 2, 3, 1)
+    images = batch["data"].reshape(-1, 3, OBJECT_SIZE, OBJECT_SIZE).transpose(0, 2, 3, 1)
     return _Batch(images, [OBJECTS[label] for label in batch["labels"]])
 
 
@@ -133,7 +132,7 @@ def _decode(source: Path, member: str, content: bytes) -> NDArray[np.uint8]:
         with Image.open(io.BytesIO(content), formats=["JPEG", "PNG"]) as image:
             size = image.size
             # Only of the right size is it unpacked: a small file can hold a huge picture.
-            pixels = to_colour(image) if size == (_SIZE, _SIZE) else None
+            pixels = to_colour(image) if size == (OBJECT_SIZE, OBJECT_SIZE) else None
     except Exception as error:  # damaged bytes make the decoders raise errors of every kind
         reason = "not a picture" if "identify" in str(error) else str(error)
         raise InputError(
@@ -141,8 +140,8 @@ def _decode(source: Path, member: str, content: bytes) -> NDArray[np.uint8]:
         ) from error
     if pixels is None:
         raise InputError(
-            f"{source}: {member} has {size[0]}x{size[1]} pixels, should have {_SIZE}x{_SIZE}; give"
-            " the pictures as published"
+            f"{source}: {member} has {size[0]}x{size[1]} pixels, should have"
+            f" {OBJECT_SIZE}x{OBJECT_SIZE}; give the pictures as published"
         )
     return pixels
 

@@ -52,7 +52,8 @@ def located(
 def in_mirror(names: Sequence[str], folder: str = "") -> Path | None:
     """The first of `names` that lies in the mirror's `folder`; None without a mirror.
 
-    The mirror is the folder named by the environment variable HAPPYMAPS_MIRROR.
+    The mirror is the folder named by the environment variable HAPPYMAPS_MIRROR; as DVC runs the
+    studies' stages in folders of their own, a relative name begins at the project's.
 
     Raises:
         InputError: when the variable names something that is not a folder.
@@ -60,7 +61,7 @@ def in_mirror(names: Sequence[str], folder: str = "") -> Path | None:
     value = os.environ.get(MIRROR_VARIABLE)
     if not value:
         return None
-    mirror = Path(value)
+    mirror = Path(os.environ.get("DVC_ROOT", "")) / value
     if not mirror.is_dir():
         raise InputError(f"{MIRROR_VARIABLE}={value}: no such folder; set it right or unset it")
     candidates = (mirror / folder / name for name in names)

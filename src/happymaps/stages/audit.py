@@ -76,11 +76,11 @@ def main() -> None:
 
 def _audit_explanations(
     network: Network, test: LabelledImages, params: Study, folder: Path
-) -> tuple[dict[str, Any], Tensor, Maps]:
-    """Faithfulness and sanity of every method; the explained rows of `test`, and their maps."""
+) -> tuple[dict[str, Any], LabelledImages, Maps]:
+    """Faithfulness and sanity of every method; what of `test` was explained, and the maps."""
     methods = with_controls(params.attributions.methods)
-    rows, testable = _explained_rows(network, test, params)
-    images, classes = _inputs_and_answers(network, test.images[rows])
+    explained, testable = _to_explain(network, test, params)
+    images, classes = _inputs_and_answers(network, explained.images)
     found: dict[str, Curves] = {}
     maps: Maps = {}
     sane: dict[str, Any] = {}
@@ -111,8 +111,9 @@ def _audit_explanations(
     faithful = faithfulness(found, seed=params.seed) if testable else {}
     counts = classes.bincount(minlength=len(network.spec.classes)).tolist()
     by_class = dict(zip(network.spec.classes, counts, strict=True))
-    figures = {"images": len(rows), "by_class": by_class, "sanity": sane, "faithfulness": faithful}
-    return figures, rows, maps
+    count = len(explained)
+    figures = {"images": count, "by_class": by_class, "sanity": sane, "faithfulness": faithful}
+    return figures, explained, maps
 
 
 def _audit_faces(
@@ -120,27 +121,27 @@ def _audit_faces(
 ) -> dict[str, Any]:
     test = split["test"]
     heads = heads_in(params, network.spec)
-    masks = _masks(test, [heads[image] for image in test.truth["image"]])
-    explained, rows, maps = _audit_explanations(network, test, params, folder)
+    figures, explained, maps = _audit_explanations(network, test, params, folder)
+    masks = _masks(explained, heads)
     cast, cast_masks = _load_cast(params, network.spec.crop)
     images, answers = _inputs_and_answers(network, cast.images)
     cast_maps = _maps_of_cast(network, images, answers, params)
-    failures = failures_of(explained, list(maps))
+    failures = failures_of(figures, list(maps))
     titles = [
         f"{pose}, answer: {network.spec.classes[answer]}"
         for pose, answer in zip(cast.truth["pose"], answers.tolist(), strict=True)
     ]
     _draw_cast(folder / "cast.png", name, images, titles, cast_masks, cast_maps, failures)
     return {
-        **explained,
+        **figures,
         "focus": {
             method: {
-                "faces": focus(maps[method], masks[rows]),
+                "faces": focus(maps[method], masks),
                 "cast": focus(cast_maps[method], cast_masks),
             }
             for method in maps
         },
-        "background": head_or_background(network, test, masks, params.seed),
+        "background": head_or_background(network, test, _masks(test, heads), params.seed),
         "position": _audit_position(name, network, test, params, folder),
         "mirror": mirror(network, test),
         "diagnosis": _diagnose(network, split, heads, params),
@@ -156,7 +157,9 @@ def _maps_of_cast(network: Network, images: Tensor, answers: Tensor, params: Par
     }
 
 
-def _explained_rows(network: Network, test: LabelledImages, params: Study) -> tuple[Tensor, bool]:
+def _to_explain(
+    network: Network, test: LabelledImages, params: Study
+) -> tuple[LabelledImages, bool]:
     """A seeded choice among the images whose right answer their detail decides.
 
     The answers take turns, as long as there are images of each. Where there is no such image at
@@ -169,7 +172,7 @@ def _explained_rows(network: Network, test: LabelledImages, params: Study) -> tu
     candidates = np.flatnonzero(decided.numpy()) if testable else np.arange(len(test))
     order = np.random.default_rng(params.seed).permutation(candidates)
     chosen = in_turns(order, answers.numpy()[order])[: params.audit.images]
-    return torch.from_numpy(chosen), testable
+    return test.take(chosen), testable
 
 
 def in_turns(rows: NDArray[np.intp], kinds: NDArray[np.int64]) -> NDArray[np.intp]:
@@ -240,8 +243,10 @@ def _described(faces: LabelledImages, heads: Heads) -> pd.DataFrame:
     return describe(some, [heads[image] for image in some.truth["image"]])
 
 
-def _masks(faces: LabelledImages, heads: Sequence[Box | None]) -> Tensor:
-    return box_masks(heads, *faces.images.shape[2:])
+def _masks(faces: LabelledImages, heads: Heads) -> Tensor:
+    """(N, H, W) bool: where the head of each is."""
+    boxes = [heads[image] for image in faces.truth["image"]]
+    return box_masks(boxes, *faces.images.shape[2:])
 
 
 def _draw_faithfulness(path: Path, found: dict[str, Curves]) -> None:

@@ -222,7 +222,7 @@ def _pixel(shape: tuple[int, int, int], generator: torch.Generator) -> tuple[Ten
 def _fourier(shape: tuple[int, int, int], generator: torch.Generator) -> tuple[Tensor, Render]:
     """Amplitudes of waves, the long ones the more: neighbours move together, as in photographs.
 
-    Scaled so that one step moves a pixel as much as in `_pixel`, whatever the image's size.
+    Scaled so that one step moves a pixel about as much as in `_pixel`, whatever the image's size.
     """
     size = shape[1:]
     down, across = torch.fft.fftfreq(size[0]), torch.fft.rfftfreq(size[1])
