@@ -18,8 +18,8 @@ from happymaps.params import (
 from toys import ROOT
 
 
-def write(folder: Path, change: dict[str, Any]) -> Path:
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+def write(folder: Path, change: dict[str, Any], of: Path = ROOT) -> Path:
+    content = yaml.safe_load((of / "params.yaml").read_text())
     for key, value in change.items():
         section = content
         *path, last = key.split(".")
@@ -132,21 +132,18 @@ def test_what_is_of_no_use_to_networks_of_objects_is_refused(
         _changed(objects.networks["basic"], changes)
 
 
-def test_faces_are_none_of_the_study_of_objects(tmp_path: Path) -> None:
-    content = yaml.safe_load((ROOT / "studies/cifar10/params.yaml").read_text())
-    content["networks"]["basic"]["target"] = "pose"
-    file = tmp_path / "params.yaml"
-    file.write_text(yaml.safe_dump(content))
-    with pytest.raises(InputError, match=r"networks\.basic: the target should be object"):
-        Cifar10Params.load(file)
-
-
-def test_objects_have_one_size(tmp_path: Path) -> None:
-    content = yaml.safe_load((ROOT / "studies/cifar10/params.yaml").read_text())
-    content["crop"]["size"] = 48
-    file = tmp_path / "params.yaml"
-    file.write_text(yaml.safe_dump(content))
-    with pytest.raises(InputError, match=r"crop\.size: should be 32"):
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("networks.basic.target", "pose", r"networks\.basic: the target should be object"),
+        ("crop.size", 48, r"crop\.size: should be 32"),
+    ],
+)
+def test_what_is_of_no_use_to_the_study_of_objects_is_refused(
+    tmp_path: Path, key: str, value: object, reason: str
+) -> None:
+    file = write(tmp_path, {key: value}, of=ROOT / "studies/cifar10")
+    with pytest.raises(InputError, match=reason):
         Cifar10Params.load(file)
 
 
