@@ -285,16 +285,20 @@ def test_a_name_with_dollar_signs_is_written_as_it_is(explain: Explain) -> None:
     assert found[0]["path"] == "$_{$.png"
 
 
-def test_a_name_that_is_no_text_is_answered_and_written(explain: Explain, project: Path) -> None:
-    name = os.fsdecode(b"caf\xe9.png")
+@pytest.mark.parametrize("disk", [b"caf\xe9.png", "café.png".encode()])
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii"])
+def test_a_name_that_is_no_text_for_the_terminal_is_answered_and_written(
+    explain: Explain, project: Path, disk: bytes, encoding: str
+) -> None:
+    name = os.fsdecode(disk)
     found, error = explain(save(name, scene()))
     assert error is None
     assert found[0]["path"] == name
     command = [sys.executable, "-m", "happymaps.cli", "predict", "--network", "tiny", name]
-    strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
-    done = subprocess.run(command, cwd=project, env=strict, capture_output=True, timeout=120)
+    terminal = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, cwd=project, env=terminal, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[1].startswith(b"caf\xe9.png,")
+    assert done.stdout.splitlines()[1].startswith(disk + b",")
 
 
 def test_an_explanation_whose_name_is_no_text_is_written_and_told(project: Path) -> None:

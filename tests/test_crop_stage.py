@@ -10,9 +10,8 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
-from happymaps.images.boxes import Box
 from happymaps.images.crop import centre_square, cut_out, part_of
-from happymaps.images.faces import Looked, find_face
+from happymaps.images.faces import find_face
 from happymaps.params import Params
 from happymaps.sources.drawing import Person, Scene, render
 from happymaps.stages import crop, find_faces
@@ -96,26 +95,3 @@ def test_a_photograph_without_a_face_is_cut_out_where_the_others_of_its_person_a
     assert metrics["youtube_faces"] == metrics["facial_expressions"] == metrics["recordings"]
     looks = json.loads((METRICS / "find_faces.json").read_text())
     assert looks["cmu_faces"] == {"pictures": 5, "faces": 3}
-
-
-def test_a_part_of_a_face_is_none() -> None:
-    def looked(height: int, picture: int = 100) -> Looked:
-        return Looked((picture, picture), Box(10, 10, 30, 10 + height), tuple(range(10)))
-
-    looks = {
-        "low": looked(23),
-        "raised": looked(25),
-        "usual": looked(40),
-        "high": looked(50),
-        # As high as the others for a picture half as large.
-        "half as large": looked(20, picture=50),
-        "nothing": Looked((100, 100), None),
-        # There is nothing to compare it with.
-        "of somebody else": looked(10),
-    }
-    person = dict.fromkeys(looks, "ann") | {"of somebody else": "bob"}
-    found = find_faces._without_parts(looks, person)
-    assert found == looks | {"low": Looked((100, 100), None)}
-    assert find_faces._without_parts({"nothing": looks["nothing"]}, person) == {
-        "nothing": looks["nothing"]
-    }

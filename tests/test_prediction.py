@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from happymaps.errors import InputError
-from happymaps.images.crop import crop
 from happymaps.images.video import ffmpeg_binary
 from happymaps.networks import SavedNetwork, build_network
 from happymaps.params import OBJECTS, ColourCropParams, NetworkParams, Params
@@ -22,6 +21,7 @@ from happymaps.prediction import (
     sees_colour,
 )
 from happymaps.sources.drawing import Person, Scene, render
+from toys import crop
 
 
 def video(path: Path, *options: str) -> Path:
@@ -333,20 +333,19 @@ def test_an_animation_cut_off_anywhere_is_read_or_named(tmp_path: Path) -> None:
             assert found[0].pixels.shape == (6, 7)
 
 
-@pytest.mark.parametrize("kind", ["vob", "mpeg1video"])  # a stream of a programme, or bare
-def test_an_mpeg_is_a_video_though_pillow_takes_it_for_a_picture(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "talk.mpg"
+@pytest.mark.parametrize(
+    ("name", "codec", "kind"),
+    [
+        ("talk.mpg", "mpeg1video", "vob"),
+        ("talk.mpg", "mpeg1video", "mpeg1video"),  # bare, outside any programme
+        ("talk.MJPEG", "mjpeg", "mjpeg"),
+    ],
+)
+def test_what_pillow_takes_for_a_picture_may_be_a_video(
+    tmp_path: Path, name: str, codec: str, kind: str
+) -> None:
+    path = tmp_path / name
     pattern = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=1"]
-    command = [
-        ffmpeg_binary(),
-        "-v",
-        "error",
-        *pattern,
-        "-c:v",
-        "mpeg1video",
-        "-f",
-        kind,
-        str(path),
-    ]
-    subprocess.run(command, check=True, timeout=30)
+    coded = ["-c:v", codec, "-f", kind, str(path)]
+    subprocess.run([ffmpeg_binary(), "-v", "error", *pattern, *coded], check=True, timeout=30)
     assert len(list(read_pictures(path))) == 25

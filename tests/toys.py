@@ -1,4 +1,4 @@
-"""Small faces drawn on the spot, for tests of several rooms."""
+"""Small faces drawn on the spot, and cropped, for tests of several rooms."""
 
 import itertools
 from collections.abc import Mapping
@@ -12,12 +12,35 @@ import torch
 from happymaps.datasets import LabelledImages
 from happymaps.devices import configure_torch
 from happymaps.images.boxes import Box
+from happymaps.images.crop import cut_out, part_of
+from happymaps.images.decode import Grey
+from happymaps.images.faces import find_face
 from happymaps.networks import Network, build_network
-from happymaps.params import OBJECTS, NetworkParams, TrainParams
+from happymaps.params import OBJECTS, CropMethod, CropParams, NetworkParams, TrainParams
 from happymaps.training import Epoch, fit
 from happymaps.understanding.layers import decision_scores
 
 ROOT = Path(__file__).parents[1]
+
+
+def crop_params(size: int, resample: str = "area", margin: float = 0.0) -> CropParams:
+    return CropParams.model_validate(
+        {
+            "size": size,
+            "resample": resample,
+            "cmu_faces": "stretch",
+            "recordings": "square",
+            "youtube_faces": "square",
+            "facial_expressions": "square",
+            "face_margin": margin,
+        }
+    )
+
+
+def crop(picture: Grey, method: CropMethod, params: CropParams) -> Grey:
+    """A picture by itself, as the pipeline crops it."""
+    face = find_face(picture) if method == "face" else None
+    return cut_out(picture, part_of(picture.shape, face, method, params), params)
 
 
 def toy_faces(count: int, *, size: int = 32, seed: int = 0) -> LabelledImages:

@@ -174,8 +174,8 @@ def _drop_output() -> None:
 
 def _print_any_name() -> None:
     """A file's name may be no text in the terminal's encoding: it comes out as on the disk."""
-    encoding = "utf-8" if sys.platform == "win32" else None
-    sys.stdout.reconfigure(encoding=encoding, errors="surrogateescape")  # type: ignore[union-attr]
+    of_disk = sys.getfilesystemencoding()
+    sys.stdout.reconfigure(encoding=of_disk, errors="surrogateescape")  # type: ignore[union-attr]
 
 
 def _predict(arguments: argparse.Namespace) -> None:

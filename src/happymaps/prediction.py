@@ -30,12 +30,13 @@ MEDIA_SUFFIXES = frozenset(
     {
         ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png",
         ".ppm", ".tga", ".tif", ".tiff", ".webp",
-        ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts",
-        ".ogv", ".webm", ".wmv",
+        ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg",
+        ".mpg", ".mts", ".ogv", ".webm", ".wmv",
     }
 )  # fmt: skip
 _ANIMATED_FORMATS = {"GIF", "PNG", "WEBP"}
 _MPEG_SUFFIXES = {".mpeg", ".mpg"}  # Pillow counts them as pictures, and cannot decode them
+_MOTION_JPEG = {".mjpeg", ".mjpg"}  # frames one after the other, of which Pillow sees the first
 _MOMENT = re.compile(r"(?P<path>.+)@(?P<seconds>\d+(?:\.\d+)?)s", re.DOTALL)
 _LAST_FRAME = 1.0  # seconds that a video's last frame is granted
 
@@ -223,4 +224,4 @@ def _is_video(path: Path) -> bool:
     if kind == "EPS":
         # Pillow would hand it to Ghostscript, whatever the file calls itself.
         raise InputError(f"{path}: PostScript, a program that draws, which is not run")
-    return animated or kind == "MPEG"
+    return animated or kind == "MPEG" or path.suffix.lower() in _MOTION_JPEG

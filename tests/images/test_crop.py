@@ -5,28 +5,22 @@ from numpy.typing import NDArray
 
 from happymaps.images import faces
 from happymaps.images.boxes import Box
-from happymaps.images.crop import _with_margin, centre_square, crop, cut_out
+from happymaps.images.crop import _with_margin, centre_square, cut_out, face_places
 from happymaps.images.decode import Grey
-from happymaps.images.faces import find_face, head_around
-from happymaps.params import CropMethod, CropParams
+from happymaps.images.faces import Looked, find_face, head_around, without_parts
+from happymaps.params import CropMethod
 from happymaps.sources.drawing import Person, Scene, render
 from happymaps.understanding.focus import box_masks
+from toys import crop, crop_params
 
 METHODS: tuple[CropMethod, ...] = ("stretch", "square", "face")
 
 
-def crop_params(size: int, resample: str = "area", margin: float = 0.0) -> CropParams:
-    return CropParams.model_validate(
-        {
-            "size": size,
-            "resample": resample,
-            "cmu_faces": "stretch",
-            "recordings": "square",
-            "youtube_faces": "square",
-            "facial_expressions": "square",
-            "face_margin": margin,
-        }
-    )
+NOTHING = Looked((100, 200), None)
+
+
+def looked(face: Box, shape: tuple[int, int] = (100, 200)) -> Looked:
+    return Looked(shape, face, tuple(range(10)))
 
 
 def numbered(height: int, width: int) -> Grey:
@@ -282,3 +276,47 @@ def test_margins_by_hand(face: Box, margin: float, expected: Box) -> None:
 )
 def test_centre_square_by_hand(width: int, height: int, expected: Box) -> None:
     assert centre_square(width, height) == expected
+
+
+def test_a_part_of_a_face_is_none() -> None:
+    def of_height(height: int, picture: int = 100) -> Looked:
+        return looked(Box(10, 10, 30, 10 + height), (picture, picture))
+
+    looks = {
+        "low": of_height(23),
+        "raised": of_height(25),
+        "usual": of_height(40),
+        "high": of_height(50),
+        # As high as the others for a picture half as large.
+        "half as large": of_height(20, picture=50),
+        "nothing": Looked((100, 100), None),
+        # There is nothing to compare it with.
+        "of somebody else": of_height(10),
+    }
+    person = dict.fromkeys(looks, "ann") | {"of somebody else": "bob"}
+    found = without_parts(looks, person)
+    assert found == looks | {"low": Looked((100, 100), None)}
+    assert without_parts({"nothing": looks["nothing"]}, person) == {"nothing": looks["nothing"]}
+
+
+def test_a_photograph_without_a_face_is_cut_where_its_person_s_others_are_by_hand() -> None:
+    looks = {
+        "low": looked(Box(20, 40, 40, 60)),
+        # The same place in a copy twice as large.
+        "large": looked(Box(40, 60, 80, 100), (200, 400)),
+        "right": looked(Box(60, 10, 80, 30)),
+        "lost": NOTHING,
+        "stranger": looked(Box(100, 20, 120, 40)),
+        "nobody": NOTHING,
+    }
+    person = dict.fromkeys(looks, "ann") | {"stranger": "bob", "nobody": "cai"}
+    found = face_places(looks, person, crop_params(32, margin=0.5))
+    # A face and half of it on every side, in fractions of 200 columns and 100 rows.
+    assert found["low"] == pytest.approx((0.05, 0.3, 0.25, 0.7))
+    assert found["large"] == pytest.approx((0.05, 0.2, 0.25, 0.6))
+    assert found["right"] == pytest.approx((0.25, 0.0, 0.45, 0.4))
+    assert found["stranger"] == pytest.approx((0.45, 0.1, 0.65, 0.5))
+    # Edge by edge the middle one of three.
+    assert found["lost"] == pytest.approx((0.05, 0.2, 0.25, 0.6))
+    # Nothing is known of cai: the centre square.
+    assert found["nobody"] == pytest.approx((0.25, 0.0, 0.75, 1.0))

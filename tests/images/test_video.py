@@ -122,6 +122,23 @@ def test_rotation_flag_is_applied(tmp_path: Path, folder: Path, degrees: int, tu
 
 
 @pytest.mark.parametrize(
+    ("aspect", "width", "width_turned"),
+    # What no camera does is not believed: frames would take all memory.
+    [("2/1", 48, 8), ("3/4", 18, 21), ("1/1", 24, 16), ("1/9", 6, 64), ("9/1", 96, 4)],
+)
+def test_pixels_that_are_not_square_are_made_so(
+    tmp_path: Path, folder: Path, aspect: str, width: int, width_turned: int
+) -> None:
+    flat, turned = tmp_path / "flat.mov", tmp_path / "turned.mov"
+    noise_video(flat, 16, 24, "-vf", f"setsar={aspect}")
+    ffmpeg(turned, "-display_rotation", "90", "-i", flat, "-c", "copy")
+    extract_frames(flat, folder)
+    assert pictures(folder).shape[1:3] == (16, width)
+    extract_frames(turned, folder)
+    assert pictures(folder).shape[1:3] == (24, width_turned)
+
+
+@pytest.mark.parametrize(
     ("rate", "times"),
     [(5, [0.0, 0.2, 0.4, 0.6, 0.8]), (20, [number / 20 for number in range(20)]), (None, TENTHS)],
 )

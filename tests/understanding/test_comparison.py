@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from happymaps.understanding.comparison import (
+    Kind,
     Kinds,
     Side,
     _agreement,
@@ -130,13 +131,14 @@ def test_readability_is_the_likeness_to_what_tells_a_class_apart() -> None:
     assert readability(maps, images, 2 * labels) == pytest.approx(1)
 
 
-def metrics(complementarity: float, static: int) -> dict[str, Any]:
-    return {
-        "conv2d_1": {"neurons": 10, "dead": 2, "static": static, "twins": 0},
-        "dense_1": {"neurons": 5, "dead": 0, "static": static // 2, "twins": 0},
-        "dense_2": {"neurons": 2, "dead": 0, "static": 0, "twins": 0},
-        "decision": {"complementarity": complementarity, "untrained_complementarity": -0.5},
-    }
+def metrics(complementarity: float) -> dict[str, Any]:
+    decision = {"complementarity": complementarity, "untrained_complementarity": -0.5}
+    return {"decision": decision}
+
+
+def static(convolutions: float, **dense: float) -> dict[Kind, dict[str, float]]:
+    trained = {"conv2d_1": convolutions, **dense}
+    return {"trained": trained, "shuffled": dict.fromkeys(trained, 0.1)}
 
 
 def pair(similarity: float, control: float) -> dict[str, Any]:
@@ -146,48 +148,49 @@ def pair(similarity: float, control: float) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("softmax", "linear", "similarity", "ratio", "readable", "static", "holds"),
+    ("softmax", "linear", "similarity", "ratio", "readable", "share", "holds"),
     [
-        (-0.97, -0.2, 0.9, 50, 0.1, 4, True),
-        (-0.6, -0.95, 0.5, 60, 0.45, 1, False),
+        (-0.97, -0.2, 0.9, 50, 0.1, 0.4, True),
+        (-0.6, -0.95, 0.5, 60, 0.45, 0.1, False),
     ],
 )
 def test_every_claim_can_hold_and_fail(
-    softmax: float, linear: float, similarity: float, ratio: int, readable: float, static: int,
+    softmax: float, linear: float, similarity: float, ratio: int, readable: float, share: float,
     holds: bool,
 ) -> None:  # fmt: skip
     names = ("experiment0", "fewer_filters", "deeper_dense", "wider_dense", "four_class",
              "no_dense", "linear_output")  # fmt: skip
-    happymaps = {
-        name: metrics(linear if name == "linear_output" else softmax, static) for name in names
-    }
+    happymaps = {name: metrics(linear if name == "linear_output" else softmax) for name in names}
     pairs = {f"experiment0-{name}": pair(similarity, 0.4) for name in names[1:]}
     parameters = dict.fromkeys(names, 100) | {"fewer_filters": ratio}
     legible = dict.fromkeys(names, 0.5) | {"four_class": readable}
-    controls = {key: {"conv2d_1": 0.1, "dense_1": 0.0} for key in names}
-    claims = published_claims(pairs, happymaps, parameters, legible, controls)
+    shares = dict.fromkeys(names, static(share, dense_1=share))
+    claims = published_claims(pairs, happymaps, parameters, legible, shares)
     assert len(claims) == 11
     assert {claim.holds for claim in claims} == {holds}
     assert [claim.control for claim in claims].count(None) == 1
 
 
 def test_figures_and_controls_of_claims_by_hand() -> None:
-    def of(complementarity: float, static: int) -> dict[str, Any]:
-        decision = {"complementarity": complementarity, "untrained_complementarity": 0.0}
-        return {"conv2d_1": {"neurons": 10, "static": static}, "decision": decision}
-
-    happymaps = {"experiment0": of(-1, 1), "no_dense": of(-0.82, 4), "four_class": of(0.3, 4)}
-    static = {"experiment0": 0.0, "no_dense": 0.1, "four_class": 0.2}
+    happymaps = {"experiment0": metrics(-1), "no_dense": metrics(-0.82), "four_class": metrics(0.3)}
+    shares = {"experiment0": (0.1, 0.0), "no_dense": (0.4, 0.1), "four_class": (0.4, 0.2)}
     found = {"similarity": 0.9, "untrained": 0.1, "shuffled": 0.6, "above_control": 0.3}
     claims = published_claims(
         {"experiment0-no_dense": {"decision_maps": found}},
         happymaps,
         {},
         {"experiment0": 0.9, "four_class": 0.69},
-        {name: {"conv2d_1": share} for name, share in static.items()},
+        {
+            name: {"trained": {"conv2d_1": share}, "shuffled": {"conv2d_1": control}}
+            for name, (share, control) in shares.items()
+        },
     )
     assert {one.claim: (one.figure, one.control, one.holds) for one in claims} == {
-        "the two decision maps behind a softmax are complements": (pytest.approx(-0.91), 0, True),
+        "the two decision maps behind a softmax are complements": (
+            pytest.approx(-0.91),
+            -0.5,
+            True,
+        ),
         "no dense layer but the last learns the same": (0.9, 0.6, True),
         "the decision maps of four classes are hard to read": (0.69, 0.9, True),
         "many maps of convolutions are static": (pytest.approx(0.3), pytest.approx(0.1), True),
@@ -196,16 +199,16 @@ def test_figures_and_controls_of_claims_by_hand() -> None:
 
 @pytest.mark.parametrize(("figure", "holds"), [(-0.91, True), (-0.89, False)])
 def test_complements_are_nearly_opposite(figure: float, holds: bool) -> None:
-    happymaps = {"experiment0": metrics(figure, 0)}
-    claim, _ = published_claims({}, happymaps, {}, {}, {"experiment0": {"conv2d_1": 0.1}})
+    shares = {"experiment0": static(0)}
+    claim, _ = published_claims({}, {"experiment0": metrics(figure)}, {}, {}, shares)
     assert (claim.figure, claim.holds) == (figure, holds)
 
 
-@pytest.mark.parametrize(("static", "holds"), [(2, False), (3, True)])
-def test_many_is_a_quarter(static: int, holds: bool) -> None:
-    happymaps = {"experiment0": metrics(0, static)}
-    _, claim = published_claims({}, happymaps, {}, {}, {"experiment0": {"conv2d_1": 0.1}})
-    assert (claim.figure, claim.holds) == (static / 10, holds)
+@pytest.mark.parametrize(("share", "holds"), [(0.2, False), (0.3, True)])
+def test_many_is_a_quarter(share: float, holds: bool) -> None:
+    shares = {"experiment0": static(share)}
+    _, claim = published_claims({}, {"experiment0": metrics(0)}, {}, {}, shares)
+    assert (claim.figure, claim.holds) == (share, holds)
 
 
 def test_a_claim_knows_its_pair_in_whatever_order_the_networks_are() -> None:
@@ -218,18 +221,18 @@ def test_a_claim_knows_its_pair_in_whatever_order_the_networks_are() -> None:
 
 
 def test_claims_on_networks_that_are_not_there_are_left_out() -> None:
-    found = {"mine": metrics(0.5, 0), "no_dense": metrics(-0.95, 5)}
+    found = {"mine": metrics(0.5), "no_dense": metrics(-0.95)}
     figures = dict.fromkeys(found, 5), dict.fromkeys(found, 0.1)
-    static = {key: {"conv2d_1": 0.1} for key in found}
-    claims = published_claims({}, found, *figures, static)
+    shares = {"mine": static(0), "no_dense": static(0.5)}
+    claims = published_claims({}, found, *figures, shares)
     # The study knows nothing of "mine".
     assert [(claim.claim, claim.figure) for claim in claims] == [
         ("the two decision maps behind a softmax are complements", -0.95),
         ("many maps of convolutions are static", 0.5),
     ]
     assert claims[1].control == 0.1
-    mine = {"mine": metrics(-0.95, 5)}
-    assert published_claims({}, mine, {"mine": 5}, {"mine": 0.1}, {"mine": {}}) == []
+    mine = {"mine": metrics(-0.95)}
+    assert published_claims({}, mine, {"mine": 5}, {"mine": 0.1}, {"mine": static(0.5)}) == []
 
 
 def test_static_shares_are_of_inner_layers_beside_the_untrained_maps() -> None:

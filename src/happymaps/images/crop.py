@@ -1,14 +1,14 @@
 """Pictures of any size -> square ones."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from happymaps.images.boxes import Box, Part
-from happymaps.images.decode import Grey
-from happymaps.images.faces import find_face
+from happymaps.images.boxes import Box, Part, in_fractions
+from happymaps.images.faces import Looked
 from happymaps.params import ColourCropParams, CropMethod, CropParams, View
 
 _RESAMPLE = {"lanczos": Image.Resampling.LANCZOS, "area": Image.Resampling.BOX}
@@ -19,26 +19,6 @@ _ROUNDING = 1e-6  # pixels: parts that were fractions of a picture
 def method_of(view: View, method: CropMethod) -> CropMethod:
     """How pictures of a set are cropped for networks of a view; `method` is the set's own."""
     return "face" if view == "face" else method
-
-
-def crop(picture: Grey, method: CropMethod, params: CropParams) -> Grey:
-    """Cut a square grey picture of `params.size` pixels out of `picture`.
-
-    Args:
-        picture: (H, W) uint8.
-        method: `stretch` keeps everything and breaks the aspect ratio, `square` takes the centre
-            square, `face` the largest detected face in the middle, with a margin of
-            `params.face_margin` times its size on every side, or the centre square where no face
-            is found.
-        params: size, resampling filter and margin.
-    """
-    return cut_out(picture, part_in(picture, method, params), params)
-
-
-def part_in(picture: Grey, method: CropMethod, params: CropParams) -> Box:
-    """What `crop`, which has the same arguments, cuts out of a picture."""
-    face = find_face(picture) if method == "face" else None
-    return part_of(picture.shape, face, method, params)
 
 
 def cut_out(
@@ -69,13 +49,15 @@ def cut_out(
 def part_of(
     shape: tuple[int, ...], face: Box | None, method: CropMethod, params: CropParams
 ) -> Box:
-    """What `crop` cuts out of a picture of some height and width, in its pixels.
+    """What is cut out of a picture, in its pixels.
 
     Args:
-        shape: height and width in pixels.
-        face: what `find_face` finds there; only `face` asks for it.
-        method: as for `crop`, as are `params`.
-        params: see there.
+        shape: height and width of the picture in pixels.
+        face: what `faces.find_face` finds there; only the method `face` asks for it.
+        method: `stretch` keeps everything and breaks the aspect ratio, `square` takes the centre
+            square, `face` the face in the middle, with a margin of `params.face_margin` times its
+            size on every side, or the centre square where there is no face.
+        params: the margin.
     """
     height, width = shape
     if method == "stretch":
@@ -83,6 +65,40 @@ def part_of(
     if method == "square" or face is None:
         return centre_square(width, height)
     return _with_margin(face, params.face_margin)
+
+
+def places(looks: Mapping[str, Looked], method: CropMethod, params: CropParams) -> dict[str, Part]:
+    """What to cut out of each picture, in fractions of it, for its copies have other sizes."""
+    return {
+        image: in_fractions(part_of(look.shape, look.face, method, params), look.shape)
+        for image, look in looks.items()
+    }
+
+
+def face_places(
+    looks: Mapping[str, Looked], person: Mapping[str, str], params: CropParams
+) -> dict[str, Part]:
+    """The places of faces, and of a photograph without one where the same person's others are.
+
+    Args:
+        looks: into each photograph.
+        person: who is in it.
+        params: see `part_of`.
+
+    Returns:
+        Of each photograph what to cut out, in fractions of it: of one without a face the median
+        over the person's others, or the centre square if there is none in any.
+    """
+    found = places(looks, "face", params)
+    known: dict[str, list[Part]] = {}
+    for image, look in looks.items():
+        if look.face is not None:
+            known.setdefault(person[image], []).append(found[image])
+    medians = {subject: _median(ones) for subject, ones in known.items()}
+    return {
+        image: medians.get(person[image], place) if looks[image].face is None else place
+        for image, place in found.items()
+    }
 
 
 def centre_square(width: int, height: int) -> Box:
@@ -97,3 +113,8 @@ def _with_margin(face: Box, margin: float) -> Box:
     side = round(max(face.right - face.left, face.bottom - face.top) * (1 + 2 * margin))
     left, top = (face.left + face.right - side) // 2, (face.top + face.bottom - side) // 2
     return Box(left, top, left + side, top + side)
+
+
+def _median(parts: list[Part]) -> Part:
+    left, top, right, bottom = np.median(parts, axis=0).tolist()
+    return left, top, right, bottom

@@ -33,6 +33,8 @@ _HARMLESS = re.compile(
 )
 _TICKS = 1_000_000  # a second, in which frames are timed
 _NO_TIME = -(1 << 63)
+# A pixel, in its heights. Of films it is 2 at most; a file may claim anything.
+_WIDEST = 4
 
 
 @cache
@@ -59,7 +61,7 @@ def extract_frames(
     first_number: int = 0,
     on_frame: Callable[[], object] = lambda: None,
 ) -> list[float]:
-    """Write the frames of a video as `folder/NNNNNN.png`, upright and of their own size.
+    """Write the frames of a video as `folder/NNNNNN.png`, upright and with square pixels.
 
     Args:
         video: any container that ffmpeg reads, with rotation flags and variable frame rate.
@@ -124,7 +126,8 @@ def _frames_of(video: Path, rate: float | None) -> Any:
     if rate is not None:
         # Of each moment what is on the screen then; by default it would be the nearest frame.
         frames = frames.filter("fps", fps=rate, round="up")
-    return frames
+    # Pixels of some cameras are wider or narrower than high.
+    return frames.filter("scale", f"max(1, round(iw * clip(sar, 1/{_WIDEST}, {_WIDEST})))", "ih")
 
 
 def _may_be_transparent(video: Path) -> bool:

@@ -1,6 +1,7 @@
 """Draw the cast for the audits: heads whose outline and angle are known exactly."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ from tqdm import tqdm
 
 from happymaps.errors import exit_on_error
 from happymaps.files import replacing_folder
-from happymaps.images.crop import crop, cut_out, method_of, part_in
+from happymaps.images.boxes import Part, in_pixels
+from happymaps.images.crop import cut_out, face_places, places
 from happymaps.images.decode import Grey, read_grey
+from happymaps.images.faces import look, without_parts
 from happymaps.labelling import truth_table
-from happymaps.params import VIEWS, CropMethod, CropParams, Params
+from happymaps.params import CropParams, Params, View
 from happymaps.sources.face_names import parse_name
 from happymaps.sources.sample import USERS, photograph
 from happymaps.sources.turned import draw_turned
@@ -31,11 +34,10 @@ def main() -> None:
         _write_cast(Path(folder), params.crop)
     yaws = sorted({*np.arange(0, 91, _STEP).tolist(), params.audit.turn})
     pictures, angles = draw_turned(params.audit.people, yaws, params.seed)
+    person = np.repeat(USERS[: params.audit.people], len(yaws)).tolist()
     with replacing_folder(TURNED) as draft:
-        for view in VIEWS:
-            method = method_of(view, params.crop.cmu_faces)
-            images = [crop(picture, method, params.crop) for picture in pictures]
-            np.save(draft / f"{view}.npy", np.stack(images))
+        for view, parts in _parts(pictures, person, params.crop).items():
+            np.save(draft / f"{view}.npy", _cut_out(pictures, parts, params.crop))
         np.save(draft / "yaws.npy", angles)
 
 
@@ -51,23 +53,39 @@ def _write_cast(drawn: Path, params: CropParams) -> None:
         pd.Series([name.subject for _, name in chosen]),
     )
     outlines = drawn / "truth/masks/cmu_faces"
-    masks = [outlines / file.parent.name / f"{file.stem}.png" for file in files]
+    pictures = [read_grey(file) for file in files]
+    masks = [read_grey(outlines / file.parent.name / f"{file.stem}.png") for file in files]
     with replacing_folder(CAST) as draft:
-        for view in VIEWS:
-            method = method_of(view, params.cmu_faces)
-            pairs = [_cropped(*pair, method, params) for pair in zip(files, masks, strict=True)]
-            np.save(draft / f"{view}.npy", np.stack([image for image, _ in pairs]))
-            np.save(draft / f"{view}_masks.npy", np.stack([mask for _, mask in pairs]))
+        for view, parts in _parts(pictures, table["subject"].tolist(), params).items():
+            np.save(draft / f"{view}.npy", _cut_out(pictures, parts, params))
+            np.save(draft / f"{view}_masks.npy", _cut_out(masks, parts, params) > 127)
         table.to_csv(draft / "truth.csv", index=False)
 
 
-def _cropped(
-    file: Path, mask_file: Path, method: CropMethod, params: CropParams
-) -> tuple[Grey, NDArray[np.bool_]]:
-    """A picture and the mask of its head, cropped alike."""
-    picture, mask = read_grey(file), read_grey(mask_file)
-    part = part_in(picture, method, params)
-    return cut_out(picture, part, params), cut_out(mask, part, params) > 127
+def _parts(
+    pictures: Sequence[Grey], person: Sequence[str], params: CropParams
+) -> dict[View, list[Part]]:
+    """What the pipeline cuts out of photographs of these people, in their pixels."""
+    looks = {str(number): look(picture) for number, picture in enumerate(pictures)}
+    person_in = dict(zip(looks, person, strict=True))
+    looks = without_parts(looks, person_in)
+    of_views: dict[View, dict[str, Part]] = {
+        "plain": places(looks, params.cmu_faces, params),
+        "face": face_places(looks, person_in, params),
+    }
+    return {
+        view: [in_pixels(place, looks[name].shape) for name, place in found.items()]
+        for view, found in of_views.items()
+    }
+
+
+def _cut_out(
+    pictures: Sequence[Grey], parts: Sequence[Part], params: CropParams
+) -> NDArray[np.uint8]:
+    """(N, size, size)."""
+    return np.stack(
+        [cut_out(picture, part, params) for picture, part in zip(pictures, parts, strict=True)]
+    )
 
 
 if __name__ == "__main__":

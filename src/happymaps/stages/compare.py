@@ -30,6 +30,7 @@ from happymaps.stages.layout import (
 )
 from happymaps.stages.sets import parts, tests
 from happymaps.understanding.comparison import (
+    Kind,
     Kinds,
     Side,
     compare,
@@ -69,8 +70,11 @@ def main() -> None:
         name: json.loads((METRICS / "happymaps" / f"{name}.json").read_text()) for name in names
     }
     of_trained = {name: found["trained"] for name, found in readable.items()}
-    static = {
-        name: static_shares(sides["shuffled"], sides["untrained"]) for name, sides in kinds.items()
+    static: dict[str, dict[Kind, dict[str, float]]] = {
+        name: {
+            kind: static_shares(sides[kind], sides["untrained"]) for kind in ("trained", "shuffled")
+        }
+        for name, sides in kinds.items()
     }
     claims = published_claims(pairs, metrics, parameters, of_trained, static)
     write_json(

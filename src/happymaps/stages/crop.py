@@ -10,11 +10,11 @@ from tqdm import tqdm
 
 from happymaps.errors import exit_on_error
 from happymaps.files import replacing, replacing_folder, write_json
-from happymaps.images.boxes import Part, in_fractions, in_pixels
-from happymaps.images.crop import cut_out, part_of
+from happymaps.images.boxes import Part, in_pixels
+from happymaps.images.crop import cut_out, face_places, places
 from happymaps.images.decode import Grey, read_grey
 from happymaps.images.faces import Looked, read_looks
-from happymaps.params import CropMethod, CropParams, Params, View
+from happymaps.params import CropParams, Params, View
 from happymaps.photographs import finest_copies, read_index
 from happymaps.stages.layout import FACES, INTERIM, METRICS, PROCESSED
 
@@ -33,11 +33,8 @@ def main() -> None:
         index = read_index(INTERIM / name)
         index["finest"] = finest_copies(index)
         looks = read_looks(FACES, name)
-        _write_view(name, "plain", index, _parts(looks, method, params.crop), params)
-        faces = _parts(looks, "face", params.crop)
-        if name == "cmu_faces":
-            faces |= _typical_parts(faces, looks, index)
-        _write_view(name, "face", index, faces, params)
+        _write_view(name, "plain", index, places(looks, method, params.crop), params)
+        _write_view(name, "face", index, _face_places(name, index, looks, params.crop), params)
         count = sum(looks[copy].face is not None for copy in index["finest"])
         metrics[name] = {
             "images": len(index),
@@ -47,34 +44,13 @@ def main() -> None:
     write_json(METRICS / "crop.json", metrics)
 
 
-def _parts(looks: dict[str, Looked], method: CropMethod, params: CropParams) -> dict[str, Part]:
-    """What to cut out of each picture, in fractions of it, for its copies have other sizes."""
-    return {
-        image: in_fractions(part_of(look.shape, look.face, method, params), look.shape)
-        for image, look in looks.items()
-    }
-
-
-def _typical_parts(
-    parts: dict[str, Part], looks: dict[str, Looked], index: pd.DataFrame
+def _face_places(
+    name: str, index: pd.DataFrame, looks: dict[str, Looked], params: CropParams
 ) -> dict[str, Part]:
-    """For pictures without a face the median of where it is in others of the same person."""
+    if name != "cmu_faces":
+        return places(looks, "face", params)
     person = dict(zip(index["finest"], index["subject"], strict=True))
-    known: dict[str, list[Part]] = {}
-    for image, look in looks.items():
-        if look.face is not None:
-            known.setdefault(person[image], []).append(parts[image])
-    medians = {subject: _median(places) for subject, places in known.items()}
-    return {
-        image: medians[person[image]]
-        for image, look in looks.items()
-        if look.face is None and person[image] in medians
-    }
-
-
-def _median(parts: list[Part]) -> Part:
-    left, top, right, bottom = np.median(parts, axis=0).tolist()
-    return left, top, right, bottom
+    return face_places(looks, person, params)
 
 
 def _write_view(

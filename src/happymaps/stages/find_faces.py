@@ -1,22 +1,15 @@
 """Look for the face in every picture, for the crops and the heads."""
 
-from collections.abc import Mapping
-
-import pandas as pd
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from happymaps.errors import exit_on_error
 from happymaps.files import write_json
 from happymaps.images.decode import read_grey
-from happymaps.images.faces import Looked, look, write_looks
+from happymaps.images.faces import Looked, look, without_parts, write_looks
 from happymaps.params import Params
 from happymaps.photographs import finest_copies, read_index
 from happymaps.stages.layout import FACES, INTERIM, METRICS, PICTURES
-
-# Of the height of the same person's faces in the other photographs: what is lower is no face but a
-# part of one. Profiles with sunglasses and raised heads are taken for such.
-_WHOLE = 0.6
 
 
 def main() -> None:
@@ -29,7 +22,7 @@ def main() -> None:
     looks = {name: _look_into(name, threads) for name in PICTURES}
     index = read_index(INTERIM / "cmu_faces")
     person = dict(zip(index["image"], index["subject"], strict=True))
-    looks["cmu_faces"] = _without_parts(looks["cmu_faces"], person)
+    looks["cmu_faces"] = without_parts(looks["cmu_faces"], person)
     write_looks(FACES, looks)
     write_json(METRICS / "find_faces.json", {name: _counts(looks[name]) for name in PICTURES})
 
@@ -47,24 +40,6 @@ def _look_into(name: str, threads: int) -> dict[str, Looked]:
 
 def _look_at(name: str, image: str) -> Looked:
     return look(read_grey(INTERIM / name / image))
-
-
-def _without_parts(looks: Mapping[str, Looked], person: Mapping[str, str]) -> dict[str, Looked]:
-    """The same looks, without the faces that are much lower than their person's others."""
-    heights = pd.Series(
-        {
-            image: (one.face.bottom - one.face.top) / one.shape[0]
-            for image, one in looks.items()
-            if one.face is not None
-        },
-        dtype=float,
-    )
-    usual = heights.groupby(heights.index.map(person)).transform("median")
-    parts = set(heights.index[heights < _WHOLE * usual])
-    return {
-        image: Looked(one.shape, face=None) if image in parts else one
-        for image, one in looks.items()
-    }
 
 
 def _counts(looks: dict[str, Looked]) -> dict[str, int]:

@@ -167,7 +167,7 @@ def published_claims(
     happymaps: Mapping[str, Mapping[str, Any]],
     parameters: Mapping[str, int],
     readable: Mapping[str, float],
-    static: Mapping[str, Mapping[str, float]],
+    static: Mapping[str, Mapping[Kind, Mapping[str, float]]],
 ) -> list[Claim]:
     """The claims of the published study on `experiment0` and its six variations, one by one.
 
@@ -178,14 +178,15 @@ def published_claims(
         happymaps: per network, the metrics of its maps.
         parameters: per network, how many it has.
         readable: per network, the `readability` of its decision maps.
-        static: per network, the `static_shares` of its control trained on shuffled labels.
+        static: per network, the `static_shares` of its maps and of those of its control trained on
+            shuffled labels.
     """
     happymaps = {name: happymaps[name] for name in PUBLISHED if name in happymaps}
     return [
         *_complement_claims(happymaps),
         *_same_claims(pairs, parameters),
         *_four_class_claim(readable),
-        *_static_claims(happymaps, static),
+        *_static_claims({name: static[name] for name in happymaps}),
     ]
 
 
@@ -239,23 +240,17 @@ def _four_class_claim(readable: Mapping[str, float]) -> list[Claim]:
     return [Claim(text, figure, control, figure <= control - MARGIN)]
 
 
-def _static_claims(
-    happymaps: Mapping[str, Mapping[str, Any]], controls: Mapping[str, Mapping[str, float]]
-) -> list[Claim]:
-    """Many is a quarter, on average over all layers of the kind.
-
-    The figure is of neurons that are static and neither dead nor twins, the control of all static
-    maps: so it errs towards "no".
-    """
+def _static_claims(static: Mapping[str, Mapping[Kind, Mapping[str, float]]]) -> list[Claim]:
+    """Many is a quarter, on average over all layers of the kind."""
     claims = []
     for text, kind in (
         ("many maps of convolutions are static", "conv2d"),
         ("many maps of inner dense layers are static", "dense"),
     ):
         found = [
-            (figures[layer]["static"] / figures[layer]["neurons"], control)
-            for name, figures in happymaps.items()
-            for layer, control in controls[name].items()
+            (share, shares["shuffled"][layer])
+            for shares in static.values()
+            for layer, share in shares["trained"].items()
             if layer.startswith(kind)
         ]
         if found:
