@@ -41,9 +41,11 @@ _LEFT_OR_NOT = {
     "false_positives": "others called left",
     "left_balanced_accuracy": "balanced accuracy",
 }
-# A demo is for looking, and takes minutes: a network of two answers, one of four, rougher maps.
+# A demo is for looking, and takes minutes: a network of two answers, one of four, smaller images,
+# rougher maps.
 _NETWORKS = ("experiment0", "four_class")
 _ROUGH: dict[str, dict[str, Any]] = {
+    "crop": {"size": 96},
     "happymaps": {"steps": 12, "seeds": 2},
     "attributions": {
         "smoothgrad": {"samples": 16, "noise": 0.1},
