@@ -56,8 +56,8 @@ answer (`peak`: row and column in the image that the network saw), and an 8x8 `g
 _DEMO_HELP = """\
 Draw a cast of people who do not exist, and run the whole pipeline on them in a folder of its own:
 sources, frames, crops, truth, split; networks trained, tested, mapped, audited and explained. It is
-a quick look: two of the networks, coarser maps. What the project has committed stays as it is.
-Type it in the project's folder."""
+a quick look: two of the networks, smaller images, fewer epochs, coarser maps. What the project has
+committed stays as it is. Type it in the project's folder."""
 
 
 def main() -> None:
