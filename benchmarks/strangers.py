@@ -6,7 +6,8 @@ the sixth is free and left out. Every network is asked through `happymaps predic
 Give the folder or archive, or have `imm_face_db.tar.gz` in the mirror.
 
 The generalist is asked again for the same photographs as other cameras would have them: cut down to
-the face; small, somewhere in a picture of 1280x720; dark on one side of the face; leaning.
+the face; small, somewhere in a picture of 1280x720; dark on one side of the face; leaning; far too
+dark; small and strongly compressed, as by a webcam; shaken; partly outside the picture.
 """
 
 import argparse
@@ -105,11 +106,44 @@ def _leaning(picture: Grey, rng: Generator) -> Grey:
     return np.asarray(leaning, np.uint8)
 
 
+def _far_too_dark(picture: Grey, rng: Generator) -> Grey:
+    """Underexposed, with the noise of a camera in the dark."""
+    light = 128 * (picture / 255) ** 2.5
+    return np.clip(light + rng.normal(0, 12, picture.shape), 0, 255).astype(np.uint8)
+
+
+def _by_webcam(picture: Grey, _: Generator) -> Grey:
+    """256x192 pixels, as a JPEG of quality 12."""
+    small = cv2.resize(picture, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
+    encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 12])[1]
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), np.uint8)
+
+
+def _shaken(picture: Grey, _: Generator) -> Grey:
+    """Moved by 21 pixels while it was taken: faces are 180 wide."""
+    return np.asarray(cv2.blur(picture, (21, 1)), np.uint8)
+
+
+def _partly_outside(picture: Grey, rng: Generator) -> Grey:
+    """A sixth of the face, on either side, is beyond the picture's edge."""
+    face = find_face(picture)
+    if face is None:
+        return picture
+    sixth = (face.right - face.left) // 6
+    if rng.random() < 0.5:
+        return picture[:, : face.right - sixth]
+    return picture[:, max(face.left, 0) + sixth :]
+
+
 WAYS: dict[str, Callable[[Grey, Generator], Grey]] = {
     "cut to the face": _cut_to_face,
     "small": _small,
     "dark on one side": _dark_on_one_side,
     "leaning": _leaning,
+    "far too dark": _far_too_dark,
+    "by webcam": _by_webcam,
+    "shaken": _shaken,
+    "partly outside": _partly_outside,
 }
 
 
