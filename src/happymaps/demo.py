@@ -15,7 +15,7 @@ from happymaps.errors import InputError
 from happymaps.figures import Row, draw_sheet
 from happymaps.images.decode import read_grey
 from happymaps.params import POSES, Params, Pose
-from happymaps.sources.sample import STRANGERS, USERS, draw_cast
+from happymaps.sources.sample import USERS, draw_cast
 from happymaps.sources.strangers import draw_strangers
 from happymaps.stages.layout import MORE_PEOPLE
 
@@ -45,9 +45,10 @@ _LEFT_OR_NOT = {
 # the cast's test part after five epochs; smaller images, rougher maps.
 _NETWORKS = ("experiment0", "four_class")
 _EPOCHS = 6
+_STRANGERS = 2  # in each set of more people, whom neither of these networks learns from
 _ROUGH: dict[str, dict[str, Any]] = {
     "crop": {"size": 96},
-    "happymaps": {"steps": 12, "seeds": 2},
+    "happymaps": {"steps": 24, "seeds": 2},
     "attributions": {
         "smoothgrad": {"samples": 16, "noise": 0.1},
         "occlusion": {"patch": 16, "stride": 8},
@@ -120,7 +121,7 @@ def prepare(project: Path, folder: Path, *, people: int) -> None:
     for seed, name in enumerate(MORE_PEOPLE):
         draw_strangers(
             folder / "data/sample" / name,
-            people=min(people, len(STRANGERS)),
+            people=_STRANGERS,
             seed=seed,
             with_landmarks=name == "youtube_faces",
         )
