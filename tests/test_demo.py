@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from happymaps.demo import _ROUGH, _clear, _with_cast, prepare
+from happymaps.demo import _ROUGH, _with_cast, prepare
 from happymaps.errors import InputError
 from happymaps.understanding import intervals
 from toys import ROOT
@@ -70,9 +70,9 @@ def test_a_demo_that_was_replaced_half_way_is_still_an_earlier_demo(
         prepare(ROOT, folder, people=2)
     assert len(removed) == 1
     assert not removed[0].exists()
-    assert (folder / ".happymaps-demo").is_file()
-    _clear(folder)
-    assert [child.name for child in folder.iterdir()] == [".happymaps-demo"]
+    prepare(ROOT, folder, people=2)
+    assert not list(folder.glob("*.txt"))
+    assert (folder / "dvc.yaml").is_file()
 
 
 def test_the_project_is_not_replaced_by_its_demo(tmp_path: Path) -> None:
