@@ -1,5 +1,6 @@
 """What several rooms need: the real params, as they are and made small, and a web server."""
 
+import os
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -27,7 +28,8 @@ __all__ = [
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Of several workers each has one processor."""
+    """Of several workers each has one processor; no proxy is asked for this machine's own pages."""
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
     if hasattr(config, "workerinput"):
         torch.set_num_threads(1)
 

@@ -21,7 +21,7 @@ def test_kinds_take_turns_as_long_as_there_are_some() -> None:
 
 
 def test_right_answers_are_explained_that_detail_decides(
-    spec: NetworkParams, params: Params
+    spec: NetworkParams, params: Params, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By a network that says left where there are fine checks in a corner."""
     size, corner = 24, 6
@@ -41,6 +41,7 @@ def test_right_answers_are_explained_that_detail_decides(
         params.model_copy(update={"audit": all_of_them}),
     )
     assert testable
+    assert capsys.readouterr().out.startswith("note: 10 images to test explanations on; of fewer")
     assert sorted(found.truth.index) == list(range(0, 30, 3))
 
 

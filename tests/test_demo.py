@@ -20,7 +20,7 @@ def test_whom_the_project_is_split_by_is_not_asked_of_the_cast(tmp_path: Path) -
 
 
 def test_a_demo_audits_enough_for_a_verdict() -> None:
-    enough = intervals._FEWEST
+    enough = intervals.FEWEST
     assert _ROUGH["audit"]["images"] >= enough
     assert _ROUGH["audit"]["random_networks"] >= enough
 

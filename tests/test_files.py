@@ -64,6 +64,34 @@ def test_a_killed_writer_leaves_the_old_output_and_its_litter_is_cleared(tmp_pat
     assert [path.name for path in target.iterdir()] == ["better"]
 
 
+def test_killed_between_moving_the_old_and_the_new_the_old_output_comes_back(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import os, pathlib, signal, sys\n"
+        "from happymaps.files import replacing_folder\n"
+        "pathlib.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "with replacing_folder(pathlib.Path(sys.argv[1])) as draft:\n"
+        "    (draft / 'new').touch()\n"
+    )
+    target = tmp_path / "out"
+    with replacing_folder(target) as draft:
+        (draft / "good").touch()
+    done = subprocess.run([sys.executable, "-c", code, str(target)], env=os.environ)
+    assert done.returncode == -signal.SIGKILL
+    with pytest.raises(RuntimeError), replacing_folder(target):
+        raise RuntimeError
+    assert [path.name for path in target.iterdir()] == ["good"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_litter_of_a_number_that_no_process_has_is_cleared(tmp_path: Path) -> None:
+    (tmp_path / f".a.{'9' * 20}.draft").mkdir()
+    with replacing(tmp_path / "a") as draft:
+        draft.touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
 def test_a_writer_at_work_keeps_its_draft(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib\n"

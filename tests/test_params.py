@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
 from pydantic import ValidationError
 
 from happymaps.augmentation import UNCHANGED
@@ -50,6 +51,18 @@ def test_the_seven_published_networks_and_the_generalist_are_there(params: Param
 def test_subjects_are_the_recorded_people_in_their_order(tmp_path: Path) -> None:
     people = [{"subject": name, "path": f"{name}.mp4"} for name in ("zoe", "adam")]
     assert Params.load(write(tmp_path, {"recordings": people})).subjects == ["zoe", "adam"]
+
+
+@pytest.mark.parametrize("study", [".", "studies/cifar10"])
+@pytest.mark.parametrize("value", ["happymaps.steps=128", "attributions.lime.samples=64"])
+def test_an_experiment_changes_its_own_line_alone(tmp_path: Path, study: str, value: str) -> None:
+    before = (ROOT / study / "params.yaml").read_text()
+    file = tmp_path / "params.yaml"
+    file.write_text(before)
+    apply_overrides(file, [value])
+    pairs = zip(before.splitlines(), file.read_text().splitlines(), strict=True)
+    ((old, new),) = [(old, new) for old, new in pairs if old != new]
+    assert new.split(":")[0] == old.split(":")[0]
 
 
 def test_params_hold_nothing_that_an_experiment_would_resolve_for_good() -> None:
@@ -147,7 +160,9 @@ def test_what_is_of_no_use_to_the_study_of_objects_is_refused(
         Cifar10Params.load(file)
 
 
-@pytest.mark.parametrize("content", ["", "- 1\n", "seed: [", "seed: 0\n"])
+@pytest.mark.parametrize(
+    "content", ["", "- 1\n", "seed: [", "seed: 0\n", "seed: 2024-13-45\n", "seed: !!int x\n"]
+)
 def test_a_file_that_is_no_params_file_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "params.yaml"
     file.write_text(content)
@@ -235,6 +250,9 @@ def test_a_number_is_a_block_of_one(params: Params) -> None:
         ({"epoch": 3}, "steps.step1: no such param 'epoch'"),
         ({"augment.turns": 3}, "steps.step1: no such param 'augment.turns'"),
         ({"augmented.turn": 3}, "steps.step1: no such param 'augmented'"),
+        ({"target.pose": 3}, "steps.step1: no such param 'target.pose'"),
+        ({"augment.turn.left": 3}, "steps.step1: no such param 'augment.turn.left'"),
+        ({"target": "object"}, "steps.step1: objects are of studies/cifar10"),
         ({"epochs": 0}, "steps.step1: epochs: Input should be greater than 0"),
         ({"head": "linear"}, "steps.step1: .*cross_entropy needs the softmax head"),
     ],

@@ -94,6 +94,11 @@ def test_an_animation_has_moments_too(tmp_path: Path) -> None:
     assert read_moment(f"{path}@0.5s").frame == 2
 
 
+@pytest.mark.parametrize(("time", "frame"), [("3.3e-05", 0), ("0.1", 1), ("1", 9)])
+def test_a_moment_as_python_writes_it(clip: Path, time: str, frame: int) -> None:
+    assert read_moment(f"{clip}@{time}s").frame == frame
+
+
 def test_a_moment_past_the_end_is_refused_and_the_end_named(clip: Path) -> None:
     with pytest.raises(InputError, match=r"clip\.mov: has no moment 5 s; its last .* at 0\.9 s"):
         read_moment(f"{clip}@5s")

@@ -5,7 +5,7 @@ from torch import nn
 
 from happymaps.datasets import to_input
 from happymaps.errors import InputError
-from happymaps.networks import Network, build_network
+from happymaps.networks import Conv2D, Network, build_network
 from happymaps.params import Cifar10Params, NetworkParams
 from happymaps.whitening import untrained_like, whiten
 from toys import same_weights, toy_objects, train
@@ -78,6 +78,19 @@ def test_whitened_filters_do_not_learn_and_their_biases_do(whitened: NetworkPara
         network.get_parameter("conv2d_1.bias"), fixed.get_parameter("conv2d_1.bias")
     )
     assert history[-1].train_loss < history[0].train_loss
+
+
+def test_a_patch_of_one_grey_pixel_has_one_component(whitened: NetworkParams) -> None:
+    images = toy_objects(40).images[:, :1]
+    network = build_network(whitened.model_copy(update={"kernel": 1}), 32, 1, seed=0)
+    whiten(network, images)
+    layer = network.get_submodule("conv2d_1")
+    assert isinstance(layer, Conv2D)
+    answers = layer.before_relu(images / 255)[:, :2]
+    assert torch.allclose(answers[:, 0], -answers[:, 1], atol=1e-5)
+    every_other = answers[:, 0, ::2, ::2]
+    assert every_other.mean().item() == pytest.approx(0, abs=1e-3)
+    assert 0.5 < every_other.var().item() <= 1.001
 
 
 def test_patches_larger_than_the_images_are_refused(whitened: NetworkParams) -> None:

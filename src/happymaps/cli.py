@@ -31,7 +31,8 @@ standard error says so. `frame` (from 0) and `time` (seconds) stay empty for pic
 head, whose output is cut off at 0 and 1. "left" is the left of the person in the picture.
 Of a folder, pictures and videos are known by their suffix, also those in folders below it, but not
 behind links to folders. Of videos and of animations (GIF, PNG, WebP) every frame is answered, of
-another file with several pictures (TIFF, AVIF) the first.
+another file with several pictures (TIFF, AVIF) the first. A name that begins with a dash is
+written ./-name.
 Files that cannot be read are named and the others answered; the exit code is 1 then. Of a video
 that is damaged half-way, the frames before the damage may have been answered."""
 
@@ -40,7 +41,8 @@ Why a network answers as it does: a sheet with every picture's explanations, one
 other, and the same as JSON.
 
 Type it in the project's folder, or for the networks of CIFAR-10 in studies/cifar10. A PATH is a
-picture, or a moment of a video as in talk.mp4@12.5s, but no folder; each goes through the
+picture, or a moment of a video as in talk.mp4@12.5s, but no folder (a name that begins with a dash
+is written ./-name); each goes through the
 pipeline's own preprocessing, as with `happymaps predict`. The answer that is explained is that to
 one look at it; a network with `test_time_augmentation`, such as generalist, predicts by the mean of
 ten, which may differ. Red speaks for the answer and blue against it; each map has its own scale.
@@ -361,10 +363,9 @@ def _network_file(name: str, params: "Params | Cifar10Params") -> Path:
     file = MODELS / f"{name}.safetensors"
     if not file.is_file():
         there = ", ".join(sorted(model.stem for model in MODELS.glob("*.safetensors")))
-        raise InputError(
-            f"no network {name!r} in {MODELS}; "
-            + (f"there are {there}" if there else "`dvc repro` trains them")
-        )
+        trained = f"; there are {there}" if there else ""
+        known = f"; `dvc repro train@{name}` trains it" if name in params.networks else ""
+        raise InputError(f"no network {name!r} in {MODELS}{trained}{known}")
     if name not in params.networks:
         print(f"note: params.yaml has no network {name} any more; {file} is left", file=sys.stderr)
     return file

@@ -1,4 +1,7 @@
-"""What networks compute on, and how exactly: the same numbers each time on the same machine."""
+"""What networks compute on, and how exactly: the same numbers each time on the same processor.
+
+On a GPU, interpolation has gradients that differ from run to run by rounding.
+"""
 
 import ctypes
 import sys

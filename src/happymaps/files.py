@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import pandas as pd  # which takes long to import
 
 
+# Where the old folder waits in the draft's until the new one has taken its place.
+_PREVIOUS = "previous"
+
+
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """Give a path beside `target` to write to; it takes `target`'s place when the block ends well.
@@ -25,6 +29,8 @@ def replacing(target: Path) -> Iterator[Path]:
     for litter in target.parent.glob(f".{glob.escape(target.name)}.[0-9]*.draft"):
         number = litter.name.removeprefix(f".{target.name}.").removesuffix(".draft")
         if number.isdigit() and not _is_running(int(number)):
+            if (litter / _PREVIOUS).exists() and not target.exists():
+                (litter / _PREVIOUS).rename(target)  # killed between moving the old and the new
             shutil.rmtree(litter, ignore_errors=True)
     # Named by process: a child that outlived its killed parent must not write into the new one.
     workshop = target.parent / f".{target.name}.{os.getpid()}.draft"
@@ -34,7 +40,7 @@ def replacing(target: Path) -> Iterator[Path]:
         yield draft
         draft.lstat()  # nothing was written: fail before the old is moved away
         if target.is_dir() and not target.is_symlink():
-            _exchange(target, draft, workshop / "previous")
+            _exchange(target, draft, workshop / _PREVIOUS)
         else:
             draft.replace(target)
     finally:
@@ -47,6 +53,8 @@ def _is_running(number: int) -> bool:
         return False
     try:
         os.kill(number, 0)
+    except OverflowError:
+        return False
     except OSError as error:
         return isinstance(error, PermissionError)  # somebody else's
     return True

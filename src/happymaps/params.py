@@ -29,6 +29,8 @@ Precision = Literal["float32", "mixed"]
 SplitMethod = Literal["random", "by_photograph", "by_person"]
 VIEWS: tuple[View, ...] = ("plain", "face")
 
+_NO_OBJECTS = "objects are of studies/cifar10, here are faces"
+
 # By sets, by files beside those of a person or a network, and by figures in the same table.
 _TAKEN_NAMES = {
     "cmu_faces",
@@ -205,14 +207,14 @@ class AugmentParams(_Section):
     that get another background. These three need to know where the heads are.
 
     `shift` is the largest way that an image is moved (by whole pixels, if it is not scaled or
-    rotated as well), `scale` by what part of its size it grows or shrinks at most, `blur` the
-    largest standard deviation, all in fractions of the image; `rotation` is in degrees.
-    `brightness` is the most that is added (images: 0 to 1), and `noise` the largest standard
-    deviation. `contrast` and `gamma` are the largest natural logarithms of the factor and of the
-    exponent. `light` is by what part one side is lit more than the middle, and the other less, at
-    most; by twice that where the light ends in a shadow, as half of the times. `hide` is the
-    largest share of an image that is hidden behind something else; half of them stay whole (random
-    erasing: Zhong et al. 2020).
+    rotated as well), `scale` by what part of its size it grows or shrinks at most (and one side up
+    to a tenth more), `blur` the largest standard deviation, all in fractions of the image;
+    `rotation` is in degrees. `brightness` is the most that is added (images: 0 to 1), and `noise`
+    the largest standard deviation. `contrast` and `gamma` are the largest natural logarithms of the
+    factor and of the exponent. `light` is by what part one side is lit more than the middle, and
+    the other less, at most; by twice that where the light ends in a shadow, as half of the times.
+    `hide` is the largest share of an image that is hidden behind something else; half of them stay
+    whole (random erasing: Zhong et al. 2020).
     """
 
     mirror: bool
@@ -430,7 +432,7 @@ class AuditParams(_Section):
     `images` of the test part are explained; the pixels are taken away and given back in `steps`, in
     squares of `cell` pixels. Of `randomised` of them the explanations are drawn again by as many
     networks with random weights as `random_networks` says; fewer than twelve would not show how
-    much these differ.
+    much these differ. Of fewer than twelve images no method passes, for the same reason.
     """
 
     images: Annotated[int, Field(ge=2)]
@@ -554,7 +556,7 @@ class Params(StudyParams):
     def _networks_know_faces(self) -> Self:
         for name, spec in self.networks.items():
             if spec.target == "object":
-                raise ValueError(f"networks.{name}: objects are of studies/cifar10, here are faces")
+                raise ValueError(f"networks.{name}: {_NO_OBJECTS}")
         return self
 
     @model_validator(mode="after")
@@ -585,6 +587,8 @@ class Params(StudyParams):
                 raise InputError(f"steps.{step.name}: no such param {error}") from error
             except ValidationError as error:
                 raise InputError(f"steps.{step.name}: {_reasons(error)}") from error
+            if spec.target == "object":
+                raise InputError(f"steps.{step.name}: {_NO_OBJECTS}")
             found[step.name] = spec
         return found
 
@@ -623,7 +627,7 @@ def _content(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date of month 13, bytes that are no UTF-8
         raise InputError(f"{path}: not YAML ({error})") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: top level: should be a mapping")
@@ -635,7 +639,7 @@ def _changed(spec: NetworkParams, changes: dict[str, Any]) -> NetworkParams:
     for name, value in changes.items():
         *sections, key = name.split(".")
         part = reduce(getitem, sections, content)
-        if key not in part:
+        if not isinstance(part, dict) or key not in part:
             raise KeyError(name)
         part[key] = value
     return NetworkParams.model_validate(content)

@@ -37,7 +37,7 @@ MEDIA_SUFFIXES = frozenset(
 _ANIMATED_FORMATS = {"GIF", "PNG", "WEBP"}
 _MPEG_SUFFIXES = {".mpeg", ".mpg"}  # Pillow counts them as pictures, and cannot decode them
 _MOTION_JPEG = {".mjpeg", ".mjpg"}  # frames one after the other, of which Pillow sees the first
-_MOMENT = re.compile(r"(?P<path>.+)@(?P<seconds>\d+(?:\.\d+)?)s", re.DOTALL)
+_MOMENT = re.compile(r"(?P<path>.+)@(?P<seconds>\d+(?:\.\d+)?(?:e-\d+)?)s", re.DOTALL)
 _LAST_FRAME = 1.0  # seconds that a video's last frame is granted
 
 

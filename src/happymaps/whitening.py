@@ -71,6 +71,7 @@ def _components(images: Tensor, layer: Conv2D) -> tuple[Tensor, Tensor]:
     """(components, pixels) filters, the strongest first, and their mean answers, (components,)."""
     patches = torch.nn.functional.unfold(images, layer.kernel_size, stride=2)
     pixels = patches.transpose(0, 1).flatten(1).double()
-    variances, directions = torch.linalg.eigh(torch.cov(pixels))
+    # Of a single pixel, the covariance comes without its two dimensions.
+    variances, directions = torch.linalg.eigh(torch.cov(pixels).view(len(pixels), len(pixels)))
     filters = (directions / (variances + _FAINT).sqrt()).T.flip(0)
     return filters.float(), (filters @ pixels.mean(dim=1)).float()

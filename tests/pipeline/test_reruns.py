@@ -130,13 +130,13 @@ def test_networks_are_tested_on_people_they_have_never_seen(project: Project) ->
         assert found["accuracy"]["mean"] == pytest.approx(right.mean())
         assert found["accuracy"]["worst_person"] == pytest.approx(right.min())
         assert set(found["by"]) == {"eyes", "expression", "scale", "subject"}
-        assert found["calibration"]["error"] == pytest.approx(calibration_error(answers))
+        assert found["calibration"]["expected_error"] == pytest.approx(calibration_error(answers))
         assert set(found["recordings"]) == {"accuracy", "left_accuracy", "left_balanced_accuracy"}
         assert all(0 <= share <= 1 for share in found["recordings"].values())
     found = read_json(project.folder / "metrics/cross_validate/experiment0.json")
     answers = pd.read_csv(project.folder / "data/cross_validated/experiment0.csv")
     rescaled = calibration_error(answers.assign(confidence=as_by_other_folds(answers)))
-    assert found["calibration"]["error_rescaled"] == pytest.approx(rescaled)
+    assert found["calibration"]["expected_error_rescaled"] == pytest.approx(rescaled)
     leaks = read_json(project.folder / "metrics/leaks.json")
     assert {len(leaks[split]["by_seed"]) for split in get_args(SplitMethod)} == {2}
     # What nobody has committed is gone before the next test.

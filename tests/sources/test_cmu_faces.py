@@ -222,3 +222,11 @@ def test_the_network_has_none(destination: Path, address: str) -> None:
     with pytest.raises(InputError, match="HTTP status 404"):
         fetch(None, f"{address}/faces.zip", MANIFEST, destination)
     assert contents(destination) == {}
+
+
+def test_what_is_wrong_with_a_download_is_said_of_its_address(
+    tmp_path: Path, destination: Path, no_mirror: None, address: str
+) -> None:
+    (tmp_path / "faces.zip").write_text("<html>Log in first</html>")
+    with pytest.raises(InputError, match=rf"^{address}/faces\.zip: not an archive"):
+        fetch(None, f"{address}/faces.zip", MANIFEST, destination)

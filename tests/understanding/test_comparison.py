@@ -129,6 +129,7 @@ def test_readability_is_the_likeness_to_what_tells_a_class_apart() -> None:
     # Of a class in their midst there is no image.
     maps = torch.stack([left, stripes, 1 - left])
     assert readability(maps, images, 2 * labels) == pytest.approx(1)
+    assert readability(maps, images, 0 * labels) == 0
 
 
 def metrics(complementarity: float) -> dict[str, Any]:

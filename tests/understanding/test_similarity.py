@@ -4,6 +4,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from happymaps.errors import InputError
 from happymaps.understanding.similarity import (
     correlations,
     gram,
@@ -190,6 +191,11 @@ def test_two_layers_that_answer_the_same_to_every_image_are_not_alike(level: flo
 def test_cka_of_different_images_is_refused() -> None:
     with pytest.raises(ValueError):
         cka(noise(6, 3), noise(7, 3))
+
+
+def test_cka_of_three_images_is_refused() -> None:
+    with pytest.raises(InputError, match="at least 4 test images, and there are 3"):
+        cka(noise(3, 3), noise(3, 3))
 
 
 def test_maps_of_different_sizes_are_refused() -> None:

@@ -216,13 +216,15 @@ class _Decoding:
 
     def _read_times(self, pipe: int) -> None:
         time = 0.0
-        with os.fdopen(pipe) as lines:
-            for ticks in map(int, lines):
-                self._count += 1
-                # A stream may say of a frame that it has no time: then it is the one before's.
-                time = time if ticks == _NO_TIME else ticks / _TICKS
-                self.times.put(time)
-        self.times.put(None)
+        try:
+            with os.fdopen(pipe) as lines:
+                for ticks in map(int, lines):
+                    self._count += 1
+                    # A stream may say of a frame that it has no time: then it is the one before's.
+                    time = time if ticks == _NO_TIME else ticks / _TICKS
+                    self.times.put(time)
+        finally:
+            self.times.put(None)  # whoever reads them would wait for ever
 
     def _read_log(self) -> None:
         with cast(IO[bytes], self._process.stderr) as log:

@@ -26,7 +26,7 @@ _ARCHIVE_SUFFIXES = (
 _MAX_DEPTH = 4
 _DAMAGED = (
     tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError,
-    NotImplementedError, RuntimeError, UnicodeDecodeError,
+    NotImplementedError, RuntimeError, ValueError,
 )  # fmt: skip
 
 

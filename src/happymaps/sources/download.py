@@ -35,7 +35,8 @@ def located(
         max_bytes: refuse to download more.
 
     Raises:
-        InputError: as `in_mirror` and `download`.
+        InputError: as `in_mirror` and `download`; what is wrong with a download is said of its
+            address.
     """
     mirrored = in_mirror(names) if path is None else None
     if path is not None:
@@ -46,7 +47,11 @@ def located(
         with tempfile.TemporaryDirectory() as folder:
             archive = Path(folder) / (PurePosixPath(urlsplit(url).path).name or "archive")
             download(url, archive, max_bytes=max_bytes)
-            yield archive, "network"
+            try:
+                yield archive, "network"
+            except InputError as error:
+                # The file is gone when this is read.
+                raise InputError(str(error).replace(str(archive), url)) from error
 
 
 def in_mirror(names: Sequence[str], folder: str = "") -> Path | None:

@@ -44,6 +44,7 @@ from happymaps.understanding.diagnosis import (
 )
 from happymaps.understanding.faithfulness import Curves, curves, decided_by_detail, faithfulness
 from happymaps.understanding.focus import box_masks, focus, head_or_background
+from happymaps.understanding.intervals import FEWEST
 from happymaps.understanding.invariance import Position, mirror, position
 from happymaps.understanding.sanity import sanity
 
@@ -172,6 +173,9 @@ def _to_explain(
     candidates = np.flatnonzero(decided.numpy()) if testable else np.arange(len(test))
     order = np.random.default_rng(params.seed).permutation(candidates)
     chosen = in_turns(order, answers.numpy()[order])[: params.audit.images]
+    if len(chosen) < FEWEST:
+        found = f"{len(chosen)} images" if testable else "no image"
+        print(f"note: {found} to test explanations on; of fewer than {FEWEST} none can pass")
     return test.take(chosen), testable
 
 

@@ -77,8 +77,9 @@ def main() -> None:
         diagram = pd.concat(tables, names=["confidences"]).reset_index("confidences")
         figures["calibration"] = {
             "temperature": fit_temperature(found.logits, labels),
-            "error": expected_calibration_error(tables["as trained"]),
-            "error_rescaled": expected_calibration_error(tables["rescaled"]),
+            # Not "error": DVC takes a figure of that name for a file that it cannot read.
+            "expected_error": expected_calibration_error(tables["as trained"]),
+            "expected_error_rescaled": expected_calibration_error(tables["rescaled"]),
         }
     write_json(METRICS / "cross_validate" / f"{name}.json", figures)
     write_csv(CROSS_VALIDATED / f"{name}.csv", table)

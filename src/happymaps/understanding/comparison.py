@@ -114,22 +114,22 @@ def readability(maps: Tensor, images: Tensor, labels: Tensor) -> float:
     """How much decision maps look like their classes.
 
     The mean, over the classes, of the correlation between a class's map and its mean image less
-    the mean of all others. Classes that no image is of do not count.
+    the mean of all others. Classes that no image is of do not count; 0 where all are of one.
 
     Args:
         maps: (classes, C, H, W).
         images: (N, C, H, W) uint8.
-        labels: (N,) numbers of the classes, at least two.
+        labels: (N,) numbers of the classes.
     """
     scaled = images.float()
     found = []
     for number, picture in enumerate(maps):
         belongs = labels == number
-        if not belongs.any():
+        if not belongs.any() or belongs.all():
             continue
         difference = scaled[belongs].mean(dim=0) - scaled[~belongs].mean(dim=0)
         found.append(correlations(picture[None], difference[None]).item())
-    return float(np.mean(found))
+    return float(np.mean(found)) if found else 0.0
 
 
 def static_shares(side: Side, untrained: Side) -> dict[str, float]:

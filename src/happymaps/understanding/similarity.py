@@ -5,6 +5,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from happymaps.errors import InputError
+
+# Images, of fewer of which the unbiased estimator of HSIC is not defined.
+_FEWEST = 4
+
 
 def correlations(one: Tensor, other: Tensor) -> Tensor:
     """Pearson's correlation of each image of one set with each of the other.
@@ -82,7 +87,14 @@ def linear_cka(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     Returns:
         About 0, and at times a little less, for unrelated layers; 0 where a layer answers the same
         to every image.
+
+    Raises:
+        InputError: when there are fewer than four images.
     """
+    if len(one) < _FEWEST:
+        raise InputError(
+            f"linear CKA needs at least {_FEWEST} test images, and there are {len(one)}"
+        )
     first, second = _without_bias(one), _without_bias(other)
     lengths = np.linalg.norm(first) * np.linalg.norm(second)
     return float((first * second).sum() / lengths) if lengths > 0 else 0.0
