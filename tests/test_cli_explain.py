@@ -22,7 +22,7 @@ from PIL import Image
 from happymaps.cli import main
 from happymaps.networks import SavedNetwork, build_network, save_network
 from happymaps.params import NetworkParams, Params
-from toys import ROOT
+from toys import ROOT, takes_any_name
 
 METHODS = ["saliency", "integrated_gradients", "lime"]
 SIZE = 32
@@ -285,6 +285,7 @@ def test_a_name_with_dollar_signs_is_written_as_it_is(explain: Explain) -> None:
     assert found[0]["path"] == "$_{$.png"
 
 
+@takes_any_name
 @pytest.mark.parametrize("disk", [b"caf\xe9.png", "café.png".encode()])
 @pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii"])
 def test_a_name_that_is_no_text_for_the_terminal_is_answered_and_written(
@@ -301,6 +302,7 @@ def test_a_name_that_is_no_text_for_the_terminal_is_answered_and_written(
     assert done.stdout.splitlines()[1].startswith(disk + b",")
 
 
+@takes_any_name
 def test_an_explanation_whose_name_is_no_text_is_written_and_told(project: Path) -> None:
     output = os.fsdecode(b"caf\xe9")
     command = ["explain", "--network", "tiny", "--output", output, save("a.png", scene())]
@@ -540,6 +542,7 @@ def test_of_a_network_that_was_trained_again_no_audit_is_told(
     assert error.startswith("error: dvc.lock: no YAML")
 
 
+@takes_any_name
 def test_the_same_picture_by_another_name_is_not_overwritten(explain: Explain) -> None:
     save("photo.PNG", scene())
     Path("photo.png").hardlink_to("photo.PNG")  # as disks have it that tell no capitals

@@ -1,12 +1,14 @@
 """Small faces drawn on the spot, and cropped, for tests of several rooms."""
 
 import itertools
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 
 from happymaps.datasets import LabelledImages
@@ -21,6 +23,10 @@ from happymaps.training import Epoch, fit
 from happymaps.understanding.layers import decision_scores
 
 ROOT = Path(__file__).parents[1]
+
+takes_any_name = pytest.mark.skipif(
+    sys.platform == "darwin", reason="disks there take UTF-8 only and tell no capitals"
+)
 
 
 def crop_params(size: int, resample: str = "area", margin: float = 0.0) -> CropParams:

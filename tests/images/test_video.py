@@ -17,6 +17,7 @@ from PIL import Image
 
 from happymaps.errors import InputError
 from happymaps.images.video import _Decoding, extract_frames, ffmpeg_binary, stream_frames
+from toys import takes_any_name
 
 TEST_PATTERN = ("-f", "lavfi", "-i", "testsrc=size=64x48:rate=10:duration=1")
 LOSSLESS = ("-c:v", "png", "-pix_fmt", "rgb24")
@@ -318,6 +319,7 @@ def test_a_song_with_a_cover_is_no_video(tmp_path: Path, cover: Path) -> None:
         list(stream_frames(song))
 
 
+@takes_any_name
 def test_a_name_that_ffmpeg_cannot_take_is_said(tmp_path: Path) -> None:
     video = ffmpeg(tmp_path / "a.mp4", *TEST_PATTERN)
     video = video.rename(tmp_path / os.fsdecode(b"caf\xe9.mp4"))
@@ -401,6 +403,16 @@ def test_a_frame_without_a_time_comes_after_the_one_before(tmp_path: Path) -> No
     os.close(writes)
     decoding._read_times(reads)
     assert [decoding.times.get() for _ in range(4)] == [0.5, 0.5, 1.5, None]
+
+
+def test_nobody_waits_for_times_that_cannot_be_read(tmp_path: Path) -> None:
+    decoding = _Decoding(None, tmp_path, "", {})
+    reads, writes = os.pipe()
+    os.write(writes, b"500000\nN/A\n1500000\n")
+    os.close(writes)
+    with pytest.raises(ValueError, match="N/A"):
+        decoding._read_times(reads)
+    assert [decoding.times.get(timeout=1) for _ in range(2)] == [0.5, None]
 
 
 def test_an_ffmpeg_that_is_too_old_is_blamed_and_not_the_video(

@@ -58,6 +58,16 @@ def test_every_metric_and_curve_of_the_lock_is_there(folder: str, least: int) ->
     assert not [path for path in committed if not (ROOT / folder / path).exists()]
 
 
+def test_dvc_can_read_every_figure() -> None:
+    """It takes a figure named `error`, however deep, for a file that it could not read."""
+    done = subprocess.run(
+        [*DVC, "metrics", "show", "--json"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "failed" not in done.stdout + done.stderr
+    assert len(json.loads(done.stdout)[""]["data"]) >= 4 * len(NETWORKS)
+
+
 def test_all_images_came_through() -> None:
     convert = read_json("metrics/convert.json")
     assert (convert["images"], convert["bad"]) == (1872, 16)

@@ -36,7 +36,8 @@ def judge(
 
     - *dead*: never active on a real image, or without any gradient.
     - *twin*: its map correlates by `twins` or more with that of another neuron, which stays. Of
-      two, the one that real images make less active is the twin.
+      two, the one that real images make less active is the twin. `twins` should be above what the
+      untrained maps reach among themselves: all begin alike, and after few steps still are.
     - *static* (or "all on"): its map has less spatial structure than 95 of 100 maps that the same
       layer has before training (see `structure`); in a layer of up to 20 neurons, than all.
 
