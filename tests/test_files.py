@@ -44,19 +44,25 @@ def test_where_nothing_is_written_the_old_output_stands(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "good").is_file()
 
 
-def test_a_killed_writer_leaves_the_old_output_and_its_litter_is_cleared(tmp_path: Path) -> None:
+def kill_a_writer(target: Path, when: str) -> None:
+    """Have another process replace a folder of one good file, and killed by a line of its own."""
     code = (
-        "import os, signal, sys, pathlib\n"
+        "import os, pathlib, signal, sys\n"
         "from happymaps.files import replacing_folder\n"
+        "die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "with replacing_folder(pathlib.Path(sys.argv[1])) as draft:\n"
         "    (draft / 'half').touch()\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"    {when}\n"
     )
-    target = tmp_path / "out"
     with replacing_folder(target) as draft:
         (draft / "good").touch()
     done = subprocess.run([sys.executable, "-c", code, str(target)], env=os.environ)
     assert done.returncode == -signal.SIGKILL
+
+
+def test_a_killed_writer_leaves_the_old_output_and_its_litter_is_cleared(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    kill_a_writer(target, "die()")
     assert [path.name for path in target.iterdir()] == ["good"]
     with replacing_folder(target) as draft:
         (draft / "better").touch()
@@ -67,18 +73,9 @@ def test_a_killed_writer_leaves_the_old_output_and_its_litter_is_cleared(tmp_pat
 def test_killed_between_moving_the_old_and_the_new_the_old_output_comes_back(
     tmp_path: Path,
 ) -> None:
-    code = (
-        "import os, pathlib, signal, sys\n"
-        "from happymaps.files import replacing_folder\n"
-        "pathlib.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "with replacing_folder(pathlib.Path(sys.argv[1])) as draft:\n"
-        "    (draft / 'new').touch()\n"
-    )
     target = tmp_path / "out"
-    with replacing_folder(target) as draft:
-        (draft / "good").touch()
-    done = subprocess.run([sys.executable, "-c", code, str(target)], env=os.environ)
-    assert done.returncode == -signal.SIGKILL
+    kill_a_writer(target, "pathlib.Path.replace = die")
+    assert not target.exists()
     with pytest.raises(RuntimeError), replacing_folder(target):
         raise RuntimeError
     assert [path.name for path in target.iterdir()] == ["good"]
