@@ -17,12 +17,37 @@ from toys import ROOT
 
 NETWORKS = ("experiment0", "four_class")
 
+# Python runs it before a stage of the project: it notes which of the project's files are read.
+_WATCH = """
+import os, sys
+
+if "happymaps.stages." in "".join(sys.orig_argv[2:3]):
+    root = os.getcwd() + os.sep
+    name = "@".join(sys.orig_argv[2:]).removeprefix("happymaps.stages.")
+    os.makedirs(OPENED, exist_ok=True)
+    notes = os.open(os.path.join(OPENED, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+
+    def note(event, arguments):
+        if event == "open" and isinstance(arguments[0], (str, os.PathLike)):
+            path, _, flags = arguments
+            path = os.path.abspath(path)
+            if path.startswith(root) and flags & os.O_ACCMODE == os.O_RDONLY:
+                os.write(notes, os.fsencode(path.removeprefix(root)) + b"\\n")
+
+    sys.addaudithook(note)
+"""
+
 
 @dataclass(frozen=True)
 class Project:
     """A folder with the pipeline in it."""
 
     folder: Path
+
+    @property
+    def opened(self) -> Path:
+        """A folder beside it: in a file per stage, what of the project it has read."""
+        return self.folder.parent / "opened"
 
     def run(self, *command: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         """Run a command there, as a user would with the environment activated."""
@@ -111,6 +136,8 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
             {"name": "changed", "changes": {"crop": "face", "augment.mirror": True}},
         ],
     )
+    watch = f"OPENED = {str(project.opened)!r}\n{_WATCH}"
+    (project.folder / "src/sitecustomize.py").write_text(watch)
     (project.folder / ".gitignore").write_text((ROOT / ".gitignore").read_text())
     project.run("git", "init", "--quiet")
     project.dvc("init", "--quiet")

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from itertools import combinations
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,26 @@ def test_every_stage_leaves_its_outputs_and_metrics(project: Project) -> None:
         assert (project.folder / f"data/models/{network}.safetensors").is_file()
         for picture in ("false_positives", "false_negatives"):
             assert (project.folder / f"plots/test/{network}/{picture}.png").stat().st_size > 1000
+
+
+def test_what_a_stage_reads_it_depends_on(project: Project) -> None:
+    """Of data and metrics; which code it imports, and which params it reads, test_deps computes.
+
+    Networks are opened by a library that Python does not see, and sources lie where users have
+    them: here beside the project's data.
+    """
+    lock = yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"]
+    unlisted = set()
+    for name, stage in lock.items():
+        listed = {entry["path"] for kind in ("deps", "outs") for entry in stage.get(kind, [])}
+        read = set(map(PurePath, (project.opened / name).read_text().splitlines()))
+        assert read
+        for path in read:
+            above = {place.as_posix() for place in (path, *path.parents)}
+            if path.parts[0] in {"data", "metrics", "plots"} and "data/sample" not in above:
+                drafted = any(part.endswith(".draft") for part in path.parts)
+                unlisted |= set() if drafted or above & listed else {(name, str(path))}
+    assert not unlisted
 
 
 def test_a_demo_is_the_project_with_the_cast_for_its_source(project: Project) -> None:
