@@ -42,14 +42,14 @@ other, and the same as JSON.
 
 Type it in the project's folder, or for the networks of CIFAR-10 in studies/cifar10. A PATH is a
 picture, or a moment of a video as in talk.mp4@12.5s, but no folder (a name that begins with a dash
-is written ./-name); each goes through the
-pipeline's own preprocessing, as with `happymaps predict`. The answer that is explained is that to
-one look at it; a network with `test_time_augmentation`, such as generalist, predicts by the mean of
-ten, which may differ. Red speaks for the answer and blue against it; each map has its own scale.
-Methods are those of `attributions` in params.yaml, and two controls that know nothing of the
-answer: `random`, and `edges`, which any picture has. What failed the network's audit
-(metrics/audit) is marked with an X: do not trust it. Of a network that was not audited, or trained
-again since (which dvc.lock knows), or a file from elsewhere, nothing is marked.
+is written ./-name); each goes through the pipeline's own preprocessing, as with `happymaps
+predict`. The answer that is explained is that to one look at it; a network with
+`test_time_augmentation`, such as generalist, predicts by the mean of ten, which may differ. Red
+speaks for the answer and blue against it; each map has its own scale. Methods are those of
+`attributions` in params.yaml, and two controls that know nothing of the answer: `random`, and
+`edges`, which any picture has. What failed the network's audit (metrics/audit) is marked with an X:
+do not trust it. Of a network that was not audited, or trained again since (which dvc.lock knows),
+or a file from elsewhere, nothing is marked.
 
 OUTPUT.png has the sheet. OUTPUT.json has, per picture, `path`, `frame`, `time`, `prediction`,
 `confidence`, and `methods`: what each failed (`failed`), where the image is most important to the
