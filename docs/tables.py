@@ -1,4 +1,4 @@
-"""Write the README's tables anew from the committed metrics."""
+"""Write the tables of README.md and studies/*/README.md anew from the committed metrics."""
 
 import json
 import re
@@ -13,7 +13,6 @@ from happymaps.explanation import failures_of
 from happymaps.understanding.attributions import with_controls
 
 PROJECT = Path(__file__).parents[1]
-README = PROJECT / "README.md"
 PARAMS = yaml.safe_load((PROJECT / "params.yaml").read_text())
 NETWORKS = list(PARAMS["networks"])
 # The committed figures know nothing of a reader's own recordings, which have no address.
@@ -21,28 +20,35 @@ SUBJECTS = [one["subject"] for one in PARAMS["recordings"] if "url" in one]
 SETS = ["cmu_test", *SUBJECTS]
 CIFAR10 = PROJECT / "studies/cifar10"
 OBJECTS = yaml.safe_load((CIFAR10 / "params.yaml").read_text())
+GOALS = {"basic": "0.80", "improved": "0.87", "fast": "0.91"}
 SHOWN = "improved"  # of the networks of objects, where one stands for all
 
 Row = tuple[object, ...]
+Tables = Mapping[str, Callable[[], Iterator[Row]]]
 
 
 def main() -> None:
     """Replace the rows of every table whose head is known; all else stays."""
-    README.write_text(filled(README.read_text()))
+    for page, tables in PAGES.items():
+        page.write_text(filled(page.read_text(), tables))
 
 
-def filled(text: str) -> str:
-    """The README with the rows that belong to this commit's metrics.
+def filled(text: str, tables: Tables) -> str:
+    """A page with the rows that belong to this commit's metrics.
+
+    Args:
+        text: of the page.
+        tables: by their heads, what makes their rows.
 
     Raises:
         ValueError: when a table is not there.
     """
-    for head, rows in TABLES.items():
+    for head, rows in tables.items():
         before, *found = re.split(
             rf"(^{re.escape(head)}\n\|[-|]+\|\n)(?:\|.*\n)*", text, flags=re.M
         )
         if len(found) != 2:
-            raise ValueError(f"README.md has {len(found) // 2} tables with the head {head}")
+            raise ValueError(f"the page has {len(found) // 2} tables with the head {head}")
         kept, rest = found
         text = before + kept + "".join(_line(row) for row in rows()) + rest
     return text
@@ -238,6 +244,13 @@ def _objects() -> Iterator[Row]:
         )  # fmt: skip
 
 
+def _objects_in_short() -> Iterator[Row]:
+    trusted = dict(_trusted(OBJECTS, CIFAR10))
+    for name, goal in GOALS.items():
+        accuracy = _read("test", name, CIFAR10)["test"]["accuracy"]
+        yield (_code(name), _round(accuracy, 4), goal, trusted[_code(name)])
+
+
 def _layers() -> Iterator[Row]:
     for layer, one in _read("complexity", SHOWN, CIFAR10).items():
         digits = {"colour_variance": 3, "spatial_frequency": 1, "orientation_entropy": 2}
@@ -248,7 +261,7 @@ def _layers() -> Iterator[Row]:
         yield (_code(layer), one["neurons"], one["dead"], *pairs)
 
 
-def _trusted(params: dict[str, Any], study: Path) -> Iterator[Row]:
+def _trusted(params: dict[str, Any], study: Path) -> Iterator[tuple[str, str]]:
     names = params["attributions"]["methods"]
     for name in params["networks"]:
         failures = failures_of(_read("audit", name, study), names)
@@ -260,7 +273,7 @@ def _value(value: object) -> str:
     return str(value).replace(" ", "").lower()
 
 
-TABLES: dict[str, Callable[[], Iterator[Row]]] = {
+FACES: Tables = {
     "| network | `cmu_test` | `intel_woman` | `intel_man` | `pexels_woman` | `liveportrait_man`"
     " | `liveportrait_woman` |": _accuracies,
     '| `experiment0` on | images | looking left | "never left" scores | accuracy'
@@ -284,12 +297,16 @@ TABLES: dict[str, Callable[[], Iterator[Row]]] = {
     "| split | accuracy | standard deviation | lowest | highest |": _leaks,
     "| step | what it changes | folds | left or not | worst person | recordings: left or not"
     " | own classes |": _steps,
+    "| network of objects | test accuracy | goal | explanations to trust |": _objects_in_short,
+}
+KINDS: Tables = {
     "| network of objects | parameters | epochs | train | validation | test | test loss"
     " | best known | least known |": _objects,
     "| layer of `improved` | neurons | dead | variance of colour | cycles per side"
     " | directions of edges |": _layers,
     "| network of objects | passes both |": partial(_trusted, OBJECTS, CIFAR10),
 }
+PAGES = {PROJECT / "README.md": FACES, CIFAR10 / "README.md": KINDS}
 
 if __name__ == "__main__":
     main()

@@ -1,7 +1,8 @@
-"""The README's figures are those of the committed metrics."""
+"""The pages' figures are those of the committed metrics, and their links lead somewhere."""
 
 import importlib.util
 import re
+from pathlib import Path
 
 import pytest
 
@@ -13,21 +14,43 @@ assert SPEC.loader is not None
 tables = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(tables)
 
+PAGES = list(tables.PAGES)
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_tables_are_those_of_the_committed_metrics() -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_the_tables_are_those_of_the_committed_metrics(page: Path) -> None:
     """After a change of the results, `python docs/tables.py` writes them anew."""
-    assert tables.filled(README) == README
+    text = page.read_text()
+    assert tables.filled(text, tables.PAGES[page]) == text
 
 
 def test_a_figure_that_was_changed_by_hand_is_put_right() -> None:
     figure = re.search(r"(?<=\| `by_person` \| )0\.\d{3}", README)
     assert figure is not None
     wrong = README[: figure.start()] + "0.123" + README[figure.end() :]
-    assert tables.filled(wrong) == README
+    assert tables.filled(wrong, tables.FACES) == README
 
 
 def test_a_table_that_is_gone_is_missed() -> None:
+    changed = README.replace("| claim | figure |", "| claim | number |")
     with pytest.raises(ValueError, match="0 tables"):
-        tables.filled(README.replace("| claim | figure |", "| claim | number |"))
+        tables.filled(changed, tables.FACES)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    inner = [link for link in links if "://" not in link]
+    assert inner
+    for link in inner:
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.is_file(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def anchors(page: Path) -> set[str]:
+    """Those that a forge makes of a page's headings: lower case, no punctuation, hyphens."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
