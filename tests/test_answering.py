@@ -41,6 +41,14 @@ def test_ten_looks_by_hand_and_in_the_mirror_left_is_right(spec: NetworkParams) 
     assert not torch.allclose(found, logits_of(network, images), atol=1e-3)
 
 
+def test_images_too_small_for_a_thirty_second_are_moved_by_a_pixel(spec: NetworkParams) -> None:
+    ways = {"target": "pose", "test_time_augmentation": True, "padding": True}
+    spec = spec.model_copy(update=ways)
+    network, images = build_network(spec, 16, seed=0).eval(), toy_faces(5, size=16).images
+    once = (logits_of(network, images) + logits_of(network, images.flip(3))[:, [0, 2, 1, 3]]) / 2
+    assert not torch.allclose(answer(network, images), once, atol=1e-3)
+
+
 def test_of_objects_no_class_becomes_another(spec: NetworkParams) -> None:
     network, images = several(spec, "object"), toy_objects(5, size=SIZE).images
     total = sum(logits_of(network, look) for pair in looks(images) for look in pair)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from happymaps.demo import _ROUGH, _with_cast, prepare
+from happymaps.demo import _COPIED, _ROUGH, _with_cast, prepare, run_demo
 from happymaps.errors import InputError
 from happymaps.understanding import intervals
 from toys import ROOT
@@ -33,6 +33,38 @@ def test_a_demo_is_not_made_within_what_it_copies(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="among what is copied"):
             prepare(project, project / name, people=2)
         assert not (project / name).exists()
+
+
+def project_of(folder: Path, **stages: object) -> Path:
+    """This project with other stages."""
+    for name in _COPIED:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile)(ROOT / name, target)
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    return folder
+
+
+def test_a_demo_runs_the_projects_stages_on_the_cast(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    project = project_of(tmp_path / "project", fetch_faces=stages["fetch_faces"])
+    before = sorted(project.rglob("*"))
+    run_demo(project, tmp_path / "demo", people=2)
+    assert "Running stage 'fetch_faces'" in capfd.readouterr().out
+    drawn = sorted((tmp_path / "demo/data/sample/cmu_faces").rglob("*.*"))
+    fetched = sorted((tmp_path / "demo/data/raw/cmu_faces").rglob("*.*"))
+    assert [file.read_bytes() for file in fetched] == [file.read_bytes() for file in drawn]
+    assert len(drawn) > 100
+    assert sorted(project.rglob("*")) == before
+
+
+def test_a_demo_whose_stage_fails_says_how_to_go_on(tmp_path: Path) -> None:
+    project = project_of(tmp_path / "project", broken={"cmd": "false"})
+    with pytest.raises(InputError, match=r"dvc repro failed.*goes on from there"):
+        run_demo(project, tmp_path / "demo", people=2)
+    assert (tmp_path / "demo/dvc.yaml").is_file()
 
 
 @pytest.mark.parametrize("people", [1, 21])

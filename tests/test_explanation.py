@@ -141,6 +141,8 @@ def test_a_flat_map_is_described_by_finite_figures(explained: Explanation, value
     found = describe(replace(explained, maps={"lime": flat}), None)
     grid = found["methods"]["lime"]["grid"]
     assert {cell for line in grid for cell in line} == {math.copysign(value != 0, value)}
+    # What nothing speaks for has no most important place.
+    assert found["methods"]["lime"]["peak"] == ([0, 0] if value > 0 else None)
     json.dumps(found, allow_nan=False)
 
 

@@ -9,6 +9,7 @@ import yaml
 
 from happymaps.errors import InputError
 from happymaps.images.video import ffmpeg_binary
+from happymaps.labelling import end_of, poses_at, read_annotation
 from happymaps.stages import extract
 from happymaps.stages.layout import ANNOTATIONS, INTERIM, RAW
 from toys import ROOT
@@ -36,6 +37,15 @@ def test_frames_and_their_times(annotation: Path) -> None:
     assert index["until"].tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
     assert set(index["subject"]) == {"me"}
     assert all((INTERIM / "recordings" / image).is_file() for image in index["image"])
+
+
+def test_last_frames_that_share_their_time_can_be_annotated(annotation: Path) -> None:
+    times = [0, 0.1, 0.2, 0.3, 0.3]
+    index = extract._index("me", Path("me.mp4"), 0, times, rate=None)
+    assert index["until"].tolist() == pytest.approx([0.1, 0.2, 0.3, 0.3, 0.4])
+    annotation.write_text("start,end,pose\n0,0.4,left\n")
+    poses = poses_at(index["time"], read_annotation(annotation, end_of(index)))
+    assert list(poses) == ["left"] * 5
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,14 @@ def write(folder: Path, change: dict[str, Any], of: Path = ROOT) -> Path:
     return file
 
 
+def test_a_network_may_not_be_called_what_dvc_reads_as_a_failure(
+    tmp_path: Path, params: Params
+) -> None:
+    same = params.networks["experiment0"].model_dump(mode="json")
+    with pytest.raises(InputError, match="networks: error is a name of the metrics' own"):
+        Params.load(write(tmp_path, {"networks.error": same}))
+
+
 def test_the_seven_published_networks_and_the_generalist_are_there(params: Params) -> None:
     *published, last = params.networks
     assert published == [
@@ -103,6 +111,7 @@ def test_params_hold_nothing_that_an_experiment_would_resolve_for_good() -> None
         ("recordings", [{"subject": "me", "path": "a"}, {"subject": "me", "path": "b"}], "once"),
         ("recordings", [{"subject": "cmu_test", "path": "a"}], "metrics' own"),
         ("recordings", [{"subject": "recordings", "path": "a"}], "metrics' own"),
+        ("recordings", [{"subject": "error", "path": "a"}], "metrics' own"),
         ("recordings", [{"subject": "youtube_faces", "path": "a"}], "metrics' own"),
         ("recordings", [{"subject": "untrained", "path": "a"}], "metrics' own"),
         ("recordings", [{"subject": "filters", "path": "a"}], "metrics' own"),

@@ -9,14 +9,17 @@ from happymaps.datasets import batches
 from happymaps.networks import Network
 from happymaps.params import MIRRORED_POSES
 
-# Down and across, of the image, to where it is moved: the middle and four places around it.
-_MOVED = 1 / 32
-_PLACES = [(0.0, 0.0), *product((-_MOVED, _MOVED), repeat=2)]
+_MOVED = 1 / 32  # of the image's side, at least a pixel
+# How often down and across: the middle and four places around it.
+_PLACES = [(0, 0), *product((-1, 1), repeat=2)]
 
 
 @torch.inference_mode()
 def logits_of(network: Network, images: Tensor) -> Tensor:
-    """(N, C, H, W) uint8, or float32 in [0, 1] -> (N, classes) on the CPU, before the head."""
+    """(N, C, H, W) uint8, or float32 in [0, 1] -> (N, classes) on the CPU, before the head.
+
+    The network is put into evaluation mode, and stays in it.
+    """
     if len(images) == 0:
         return torch.zeros(0, len(network.spec.classes))
     network.eval()
@@ -50,9 +53,8 @@ def answer(network: Network, images: Tensor) -> Tensor:
     return torch.stack(looks).mean(dim=0)
 
 
-def _moved(images: Tensor, down: float, across: float) -> Tensor:
-    """Moved by fractions of the image, in whole pixels."""
-    height, width = images.shape[2:]
-    rows = (torch.arange(height) - round(down * height)).clamp(0, height - 1)
-    columns = (torch.arange(width) - round(across * width)).clamp(0, width - 1)
+def _moved(images: Tensor, down: int, across: int) -> Tensor:
+    size = images.shape[-1]
+    step = max(1, round(_MOVED * size))
+    rows, columns = ((torch.arange(size) - way * step).clamp(0, size - 1) for way in (down, across))
     return images[:, :, rows][:, :, :, columns]

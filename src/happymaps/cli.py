@@ -53,7 +53,8 @@ or a file from elsewhere, nothing is marked.
 
 OUTPUT.png has the sheet. OUTPUT.json has, per picture, `path`, `frame`, `time`, `prediction`,
 `confidence`, and `methods`: what each failed (`failed`), where the image is most important to the
-answer (`peak`: row and column in the image that the network saw), and an 8x8 `grid` of the map."""
+answer (`peak`: row and column in the image that the network saw, null where nothing speaks for it),
+and an 8x8 `grid` of the map."""
 
 _DEMO_HELP = """\
 Draw a cast of people who do not exist, and run the whole pipeline on them in a folder of its own:

@@ -17,6 +17,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 def configure_torch(threads: int) -> None:
     """Fix what would change the sums (threads, algorithms), and keep memory between the steps."""
     torch.set_num_threads(threads)
+    # Newer GPUs would round the factors of a convolution to 10 bits.
+    torch.backends.cudnn.allow_tf32 = False
     # As `use_deterministic_algorithms`, which loads a compiler beside it: two seconds.
     torch.set_deterministic_debug_mode("warn")
     # A guard against reading fresh memory, which writes all of it: a tenth of a training step.
@@ -38,7 +40,7 @@ def _keep_freed_memory() -> None:
 
 
 def best_device() -> torch.device:
-    """The GPU where there is one."""
+    """The GPU where there is one that CUDA knows: Apple's is none."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

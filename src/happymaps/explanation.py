@@ -118,8 +118,8 @@ def draw_explanations(
         rows: each with its title; without an explanation the title stands alone.
         failures: from `read_failures`; what has failed is marked in every row.
     """
-    marked = "not audited" if failures is None else "X: did not pass its audit"
-    legend = f"red speaks for the answer, blue against it; {marked}"
+    note = "not audited" if failures is None else "X: did not pass its audit"
+    legend = f"red speaks for the answer, blue against it; {note}"
     drawn = [_row(name, explanation, failures or {}) for name, explanation in rows]
     columns = max((len(row.images) for row in drawn), default=1)
     sizes = [len(row.images[0]) for row in drawn if row.images]
@@ -148,7 +148,8 @@ def describe(explanation: Explanation, failures: Failures | None) -> dict[str, A
     Returns:
         `prediction`, `confidence`, and per method `failed` (what of its audit, None for nothing;
         the key is missing where the network was not audited), `peak` (row and column of the
-        largest value) and `grid` (8 x 8 means of the map, of which the largest size is 1).
+        largest value, None where nothing speaks for the answer) and `grid` (8 x 8 means of the
+        map, of which the largest size is 1).
     """
     found = {}
     for method, values in explanation.maps.items():
@@ -157,7 +158,7 @@ def describe(explanation: Explanation, failures: Failures | None) -> dict[str, A
         row, column = np.unravel_index(values.argmax(), values.shape)
         found[method] = {
             **({} if failures is None else {"failed": failures.get(method)}),
-            "peak": [int(row), int(column)],
+            "peak": [int(row), int(column)] if values.max() > 0 else None,
             "grid": [[round(value, 4) for value in line] for line in grid.tolist()],
         }
     return {

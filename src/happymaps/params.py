@@ -44,6 +44,7 @@ _TAKEN_NAMES = {
     "untrained",
     "shuffled",
     "above_control",
+    "error",  # under which DVC looks for why a file of metrics could not be read
 }
 
 
@@ -555,6 +556,8 @@ class Params(StudyParams):
     @model_validator(mode="after")
     def _networks_know_faces(self) -> Self:
         for name, spec in self.networks.items():
+            if name == "error":
+                raise ValueError("networks: error is a name of the metrics' own")
             if spec.target == "object":
                 raise ValueError(f"networks.{name}: {_NO_OBJECTS}")
         return self

@@ -28,10 +28,10 @@ from happymaps.sources.face_names import parse_name
 # What is taken out of a folder; a file named by itself is tried whatever it is called.
 MEDIA_SUFFIXES = frozenset(
     {
-        ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png",
-        ".ppm", ".tga", ".tif", ".tiff", ".webp",
-        ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg",
-        ".mpg", ".mts", ".ogv", ".webm", ".wmv",
+        ".apng", ".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jp2", ".jpeg",
+        ".jpg", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp",
+        ".3g2", ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4",
+        ".mpeg", ".mpg", ".mts", ".ogv", ".webm", ".wmv",
     }
 )  # fmt: skip
 _ANIMATED_FORMATS = {"GIF", "PNG", "WEBP"}

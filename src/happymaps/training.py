@@ -51,8 +51,9 @@ _BIAS_RATE = 8.0
 class Epoch:
     """What one pass over the training images gave; accuracies are shares in [0, 1].
 
-    The training figures are means over the epoch while the weights moved, with dropout; the others
-    are taken at its end, on images that are only watched: they choose nothing.
+    The training figures are means over the epoch while the weights moved, of images as they are
+    learned from: with dropout, changed, balanced, with smoothed labels, where the spec says so. The
+    others are taken at its end, on images that are only watched: they choose nothing.
     """
 
     number: int

@@ -89,6 +89,37 @@ def test_numbers_that_do_not_say_what_is_white_are_refused(
         read(tmp_path, content)
 
 
+@pytest.mark.parametrize(
+    ("bits", "zero", "rows"),
+    [
+        (8, "black", b"\x00\x80\xff"),
+        (8, "white", b"\xff\x7f\x00"),
+        (12, "black", b"\x00\x08\x00\xff\xf0"),
+        (16, "black", b"\x00\x00\x00\x80\xff\xff"),
+        (16, "white", b"\xff\xff\xff\x7f\x00\x00"),
+    ],
+)
+def test_a_tiff_says_how_deep_it_is_and_whether_it_begins_at_white(
+    tmp_path: Path, bits: int, zero: str, rows: bytes
+) -> None:
+    """Black, half and white, as the format is written down."""
+    zero_is = ["white", "black"].index(zero)
+    # Width, height, bits, no compression, interpretation, where the rows are, samples, rows, bytes.
+    fields = {256: 3, 257: 1, 258: bits, 259: 1, 262: zero_is, 273: 8, 277: 1, 278: 1}
+    fields[279] = len(rows)
+    entries = [struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in fields.items()]
+    padded = rows + b"\0" * (len(rows) % 2)
+    content = b"II*\0" + struct.pack("<I", 8 + len(padded)) + padded
+    content += struct.pack("<H", len(entries)) + b"".join(entries) + b"\0" * 4
+    assert read(tmp_path, content).tolist() == [[0, 128, 255]]
+
+
+def test_lab_is_grey_as_its_colours_are(tmp_path: Path) -> None:
+    found = read(tmp_path, encoded(Image.new("LAB", (4, 4), (200, 128, 128)), "TIFF"))
+    assert found.min() == found.max()
+    assert abs(int(found.max()) - 194) <= 2  # L* of 78 is 194 of 255 in sRGB
+
+
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
 def test_16_bits_of_every_format_become_8(tmp_path: Path, kind: str) -> None:
     content = encoded(Image.fromarray(np.array([[0, 32768, 65535]], np.uint16)), kind)
@@ -163,14 +194,18 @@ def test_other_modes(tmp_path: Path, image: Image.Image, kind: str, expected: in
         (8, np.rot90(ARROW, 1)),
     ],
 )
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("PNG", "L"), ("TIFF", "L"), ("TIFF", "I;16"), ("TIFF", "RGBA")]
+)
 def test_exif_orientation_is_applied(
-    tmp_path: Path, orientation: int, upright: NDArray[np.uint8]
+    tmp_path: Path, orientation: int, upright: NDArray[np.uint8], kind: str, mode: str
 ) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    assert np.array_equal(
-        read(tmp_path, encoded(Image.fromarray(ARROW), "PNG", exif=exif)), upright
-    )
+    grey = Image.fromarray(ARROW)
+    image = Image.fromarray(ARROW.astype(np.uint16) * 257) if mode == "I;16" else grey.convert(mode)
+    assert image.mode == mode
+    assert np.array_equal(read(tmp_path, encoded(image, kind, exif=exif)), upright)
 
 
 @pytest.mark.parametrize("odd", [(0x0128, 1, 2), (0x0128, 7, 2), (0x011A, 2, 0), (0x011A, 7, 0)])

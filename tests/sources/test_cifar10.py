@@ -1,5 +1,6 @@
 import hashlib
 import io
+import json
 import pickle
 import zlib
 from collections.abc import Mapping
@@ -8,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from numpy.typing import NDArray
 from PIL import Image
 from torchvision.datasets import CIFAR10  # type: ignore[import-untyped]
 
 from happymaps.errors import InputError
-from happymaps.params import OBJECTS
+from happymaps.params import OBJECTS, Cifar10Params
 from happymaps.sources.cifar10 import collect, fetch
+from happymaps.stages.fetch_cifar10 import main
 from packing import tarred, write_folder, zipped
 
 pytestmark = pytest.mark.usefixtures("no_mirror")
@@ -374,3 +377,22 @@ def test_the_network_has_none(destination: Path, address: str) -> None:
     with pytest.raises(InputError, match="HTTP status 404"):
         fetch(None, f"{address}/cifar.tar.gz", destination)
     assert list(destination.iterdir()) == []
+
+
+def test_the_stage_counts_what_came_and_says_whether_it_lost_anything(
+    tmp_path: Path,
+    batches: dict[str, bytes],
+    objects: Cifar10Params,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_folder(tmp_path / "batches", batches)
+    content = objects.model_dump(mode="json")
+    content["cifar10"] |= {"path": "batches", "url": UNREACHABLE}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.chdir(tmp_path)
+    main()
+    counts = {"kind": "official", "lossless": True, "train": 15, "test": 15}
+    assert json.loads((tmp_path / "metrics/fetch_cifar10.json").read_text()) == counts
+    assert "30 images, as published, from the path" in capsys.readouterr().out
+    assert np.array_equal(read(tmp_path / "data/raw/cifar10")[0], PIXELS)

@@ -713,10 +713,11 @@ def test_noise_is_another_for_every_image(explain: AttributionsParams, spec: Net
     assert abs(np.corrcoef(one.flatten(), other.flatten())[0, 1]) < 0.2
 
 
+@pytest.mark.parametrize("method", ["edges", "integrated_gradients"])
 @pytest.mark.parametrize("shade", [0.1, 0.3, 0.7])
-def test_an_even_picture_has_no_edges(
-    explain: AttributionsParams, spec: NetworkParams, shade: float
+def test_an_even_picture_has_no_edges_and_is_no_other_when_it_is_blurred(
+    explain: AttributionsParams, spec: NetworkParams, method: str, shade: float
 ) -> None:
     image = torch.full((1, 1, SIZE, SIZE), shade)
-    maps = attribute("edges", with_random_weights(spec), image, classes(0), explain, seed=0)
+    maps = attribute(method, with_random_weights(spec), image, classes(0), explain, seed=0)
     assert not maps.any()

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from happymaps.answering import logits_of
 from happymaps.datasets import LabelledImages
 from happymaps.images.boxes import Box
 from happymaps.networks import Network
@@ -209,6 +210,16 @@ def test_the_curve_tells_where_a_turn_is_seen_and_what_it_costs(spec: NetworkPar
     assert (row["left_recall"], row["cost"]) == (0.5, 0.25)
     # Of who shows all four poses, the left turns' recall is a quarter.
     assert turn_row(curve, full=60, turn=30, classes=4)["cost"] == 0.125
+
+
+def test_of_four_poses_a_head_is_called_left_where_left_is_the_likeliest(
+    spec: NetworkParams,
+) -> None:
+    network = says_left_above(spec.model_copy(update={"target": "pose"}), 0.445)
+    images = heads([0.44, 0.45], ["left"] * 2).images
+    chances = logits_of(network, images).softmax(dim=1)[:, network.spec.classes.index("left")]
+    assert 0.25 < chances[1] < 0.5
+    assert turn_curve(network, images, torch.tensor([0.0, 30.0])) == {0.0: 0.0, 30.0: 1.0}
 
 
 def test_a_person_shows_the_classes_of_their_poses(spec: NetworkParams) -> None:

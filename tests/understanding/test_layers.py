@@ -173,6 +173,12 @@ def test_activations_of_other_networks_are_those_of_their_layers(spec: NetworkPa
                 torch.testing.assert_close(answer, expected, atol=1e-5, rtol=1e-4, msg=name)
 
 
+@pytest.mark.parametrize("layers", [["conv2d_9"], ["dense_1", "conv2d_9"], ["flatten"]])
+def test_a_layer_that_has_no_neurons_is_named(network: Network, layers: list[str]) -> None:
+    with pytest.raises(KeyError, match=r"conv2d_9|flatten"):
+        activations(network, images_of(3), "mean", "head", layers)
+
+
 def test_whole_numbers_and_fractions_give_the_same_activations(network: Network) -> None:
     images = toy_faces(6, size=SIZE).images
     assert images.dtype == torch.uint8
@@ -238,5 +244,6 @@ def test_cells_look_where_a_gradient_says(spec: NetworkParams, changes: dict[str
         (columns,) = seen.grad.abs().amax(dim=(0, 1, 2)).nonzero(as_tuple=True)
         centre, step = cells_of(network, name)
         assert (columns[0] + columns[-1]).item() / 2 == centre + cell * step, name
-    with pytest.raises(KeyError, match="conv2d_9"):
-        cells_of(network, "conv2d_9")
+    for name in ("conv2d_9", "flatten", "dense_1"):
+        with pytest.raises(KeyError, match=name):
+            cells_of(network, name)

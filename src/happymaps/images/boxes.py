@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from happymaps.files import write_csv
 
-# Left, top, right and bottom, in pixels or between them.
+# Left, top, right and bottom, in pixels or between them, or in fractions of the width and height.
 Part = tuple[float, float, float, float]
 
 

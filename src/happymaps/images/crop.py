@@ -24,9 +24,12 @@ def method_of(view: View, method: CropMethod) -> CropMethod:
 def cut_out(
     picture: NDArray[np.uint8], part: Part, params: CropParams | ColourCropParams
 ) -> NDArray[np.uint8]:
-    """A part of a picture, grey or (H, W, 3), made `params.size` pixels wide and high.
+    """A part of a picture, made `params.size` pixels wide and high.
 
-    Where it reaches beyond the picture, the picture's edge is drawn out.
+    Args:
+        picture: (H, W) or (H, W, 3).
+        part: in pixels. Where it reaches beyond the picture, the picture's edge is drawn out.
+        params: the size, and how to resample.
     """
     height, width = picture.shape[:2]
     left, top, right, bottom = part

@@ -1,8 +1,9 @@
 """Pictures of any kind -> arrays, grey or in colour."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_WHITE_IS_ZERO = 0  # of a TIFF's photometric interpretations
 
 
 def read_grey(path: Path) -> Grey:
@@ -49,7 +51,8 @@ def read_picture(
         InputError: when the file is missing, damaged or no picture.
     """
     try:
-        with Image.open(path) as image:
+        # Of a name Pillow maps an unpacked TIFF, and mixes up the rows of a turned one.
+        with path.open("rb") as file, Image.open(file) as image:
             return convert(image)
     except Image.DecompressionBombError as error:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
@@ -81,15 +84,26 @@ def _upright(image: Image.Image) -> Image.Image:
     if upright.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
         raise ValueError("its numbers, of 32 bits or with a sign, do not say what is white")
     if upright.mode.startswith("I"):
-        deep = np.array(upright, dtype=np.int64)
-        deep[deep == upright.info.get("transparency")] = 65535
-        shades = np.clip((deep * 255 + 32767) // 65535, 0, 255).astype(np.uint8)
-        return Image.fromarray(shades)
+        return _in_eight_bits(upright, getattr(image, "tag_v2", {}))
+    if upright.mode == "LAB":  # goes to grey by way of colours only
+        return upright.convert("RGB")
     if upright.has_transparency_data:
         upright = upright.convert("RGBA")
         paper = Image.new("RGBA", upright.size, "white")
         upright = Image.alpha_composite(paper, upright)
     return upright
+
+
+def _in_eight_bits(upright: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
+    """Of up to 16 bits, which only a TIFF's `tags` may say are fewer, or begin at white."""
+    bits, *_ = tags.get(ExifTags.Base.BitsPerSample, (16,))
+    white = (1 << bits) - 1
+    deep = np.array(upright, dtype=np.int64)
+    if tags.get(ExifTags.Base.PhotometricInterpretation) == _WHITE_IS_ZERO:
+        deep = white - deep
+    deep[deep == upright.info.get("transparency")] = white
+    shades = np.clip((deep * 255 + white // 2) // white, 0, 255).astype(np.uint8)
+    return Image.fromarray(shades)
 
 
 def _turned(image: Image.Image) -> Image.Image:

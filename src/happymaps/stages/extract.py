@@ -57,7 +57,8 @@ def _index(
 ) -> pd.DataFrame:
     """One row per frame; a frame is on screen from `time` to `until`, in seconds."""
     start = pd.Series(times, dtype=float)
-    last_gap = start.diff().iloc[-1] if len(start) > 1 else 0.04
+    gaps = [gap for gap in start.diff() if gap > 0]  # frames may share their time
+    last_gap = gaps[-1] if gaps else 0.04
     gap = last_gap if rate is None else 1 / rate
     return pd.DataFrame(
         {

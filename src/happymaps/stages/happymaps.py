@@ -29,7 +29,7 @@ from happymaps.understanding.similarity import mean_pairwise_correlation
 from happymaps.whitening import untrained_like
 
 _COLUMNS = 16
-_THUMBNAIL = 64  # pixels wide and high, whatever the images' own size
+_THUMBNAIL = 64  # pixels wide and high, about
 _DECISION_COLUMNS, _DECISION_SIZE = 5, 384
 
 

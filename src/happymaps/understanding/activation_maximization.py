@@ -70,7 +70,7 @@ def happy_maps(
         layer: a convolution or dense layer.
         params: how the maps are made.
         seed: of the start and the transformations.
-        neurons: which; all of the layer by default.
+        neurons: which, at least one; all of the layer by default.
         bar: moved on by one for every neuron done.
 
     Raises:

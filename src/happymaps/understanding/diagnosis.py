@@ -9,7 +9,7 @@ from torch import Tensor
 
 from happymaps.answering import logits_of
 from happymaps.datasets import LabelledImages, labels_of
-from happymaps.evaluation import predictions, says_left, scores
+from happymaps.evaluation import predictions, scores
 from happymaps.images.boxes import Box
 from happymaps.networks import Network
 from happymaps.params import POSES, NetworkParams
@@ -234,7 +234,7 @@ def changed(
 
 
 def turn_curve(network: Network, images: Tensor, yaws: Tensor) -> dict[float, float]:
-    """The share of heads that a network calls left, by their angle.
+    """The share of heads for which "left" is a network's largest output, by their angle.
 
     Args:
         network: in evaluation mode.
@@ -244,8 +244,9 @@ def turn_curve(network: Network, images: Tensor, yaws: Tensor) -> dict[float, fl
     Returns:
         Angles, ascending, and shares.
     """
-    said_left = says_left(network.spec, logits_of(network, images))
-    return {yaw: float(said_left[yaws == yaw].mean()) for yaw in sorted(set(yaws.tolist()))}
+    left = network.spec.classes.index("left")
+    said_left = (logits_of(network, images).argmax(dim=1) == left).double()
+    return {yaw: said_left[yaws == yaw].mean().item() for yaw in sorted(set(yaws.tolist()))}
 
 
 def shown_classes(spec: NetworkParams, poses: Collection[str]) -> Tensor:

@@ -118,8 +118,8 @@ def head_or_background(
         `images` that count and `without_head`; `majority`, the share of the most frequent class,
         which any constant answer can reach; the `accuracy` of the images as they are, with
         `head_only` (the background replaced) and `background_only` (the head inpainted). Each
-        comes with a `balanced` one, for which chance is one over the number of classes. Without
-        a single head only the two counts.
+        comes with a `balanced` one, for which chance is one over the number of classes that occur.
+        Without a single head only the two counts.
     """
     seen = masks.flatten(1).any(dim=1)
     masked = masks[seen]

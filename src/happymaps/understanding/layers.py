@@ -53,14 +53,16 @@ def cells_of(network: Network, name: str) -> tuple[float, int]:
         pixels further each next one looks; both are the same for rows and columns.
 
     Raises:
-        KeyError: for a layer of another name.
+        KeyError: when the network has no such layer, or it has no maps.
     """
     centre, step = 0.0, 1
     for here, layer in network.named_children():
+        if not isinstance(layer, Conv2D | MaxPooling2D):
+            continue
         if isinstance(layer, Conv2D):
             centre += step * ((layer.kernel_size[0] - 1) / 2 - int(layer.padding[0]))
             step *= layer.stride[0]
-        elif isinstance(layer, MaxPooling2D):
+        else:
             centre += step * (POOL - 1) / 2
             step *= POOL
         if here == name:
@@ -105,13 +107,18 @@ def activations(
         images: (N, C, H, W) uint8, or float32 in [0, 1].
         filters: how a filter's map becomes one number.
         decision: as in `decision_scores`.
-        layers: whose neurons; by default all of `neuron_layers`. Nothing behind them is computed.
+        layers: whose neurons, at least one's; by default all of `neuron_layers`. Nothing behind
+            them is computed.
 
     Returns:
         Per layer (N, neurons) float32 on the CPU; layers before the decision after their ReLU.
+
+    Raises:
+        KeyError: when the network has no such layer, or it has no neurons.
     """
     device = next(network.parameters()).device
-    wanted = [name for name in neuron_layers(network) if layers is None or name in layers]
+    order = {name: number for number, name in enumerate(neuron_layers(network))}
+    wanted = sorted(order if layers is None else {*layers}, key=order.__getitem__)
     found: dict[str, list[Tensor]] = {name: [] for name in wanted}
     for batch in batches(images, device):
         for name, outputs in layer_outputs(network, batch, last=wanted[-1]):

@@ -19,7 +19,7 @@ def correlations(one: Tensor, other: Tensor) -> Tensor:
         other: (L, ...) of the same size.
 
     Returns:
-        (K, L) float64 in [-1, 1]; 0 where one of the two is constant.
+        (K, L) float64 in [-1, 1] but for rounding; 0 where one of the two is constant.
     """
     return _standardized(one) @ _standardized(other).T
 
