@@ -47,7 +47,7 @@ class Explanation:
 def explain(
     network: Network, images: Tensor, params: AttributionsParams, seed: int
 ) -> list[Explanation]:
-    """Explain the answer to each image by every method in params and both controls.
+    """Explain the answer to each image, by one look, by every method in params and both controls.
 
     Args:
         network: in evaluation mode.

@@ -50,6 +50,14 @@ def compare(one: Kinds, other: Kinds) -> dict[str, Any]:
     different classes means that both say left, or both don't; `decision_maps` the mean correlation
     of the maps of the classes that both have; `layer_maps` and `cka` are per layer that both have
     (inner layers, and `decision` for `cka`).
+
+    Args:
+        one: a network and its controls, all of `trained`, `untrained` and `shuffled`.
+        other: another and its own, asked for the same images.
+
+    Returns:
+        As named above, each figure as `similarity` beside `untrained`, `shuffled` and
+        `above_control`: what remains above the higher of these two.
     """
     first, second = one["trained"], other["trained"]
     inner = [

@@ -161,6 +161,13 @@ def prove(
     The flags are taken out one after the other, each on top of those before it; beside each, as
     many neurons of the same layers chosen at random and at least as well replaced.
 
+    Args:
+        network: in evaluation mode.
+        verdicts: per layer before the decision, what is known of each neuron, in their order.
+        train: images from which what replaces a neuron is fitted.
+        tests: sets to answer, by name; empty ones are left out.
+        seed: of the random choices.
+
     Returns:
         `inner_neurons`, how many there are; `balanced_accuracy` of the whole network per test set,
         the mean of the recalls of the classes that occur (always the same answer must not look

@@ -62,11 +62,11 @@ def rank_correlations(one: Tensor, other: Tensor) -> Tensor:
     Absolute values are ranked: a map that only turned its sign names the same pixels.
 
     Args:
-        one: (N, H, W).
-        other: (N, H, W).
+        one: (N, H, W) on the CPU.
+        other: (N, H, W) on the CPU.
 
     Returns:
-        (N,) float64 in [-1, 1]. Where one of the two is constant 0; where both are 1, for nothing
+        (N,) float64 in [-1, 1] but for rounding. Where one of the two is constant 0; where both are 1, for nothing
         changed.
     """
     ranks = [
@@ -83,8 +83,8 @@ def structural_similarities(one: Tensor, other: Tensor) -> Tensor:
     Absolute values are compared, each map's stretched to [0, 1].
 
     Args:
-        one: (N, H, W), sides of at least 3.
-        other: (N, H, W).
+        one: (N, H, W) on the CPU, sides of at least 3.
+        other: (N, H, W) on the CPU.
 
     Returns:
         (N,) float64 in [-1, 1]; constant maps as in `rank_correlations`.

@@ -40,8 +40,8 @@ def matched_similarity(one: Tensor, other: Tensor) -> float:
     match neurons. Where one layer has more neurons than the other, its rest stays unmatched.
 
     Args:
-        one: (K, C, H, W) maps.
-        other: (L, C, H, W) maps.
+        one: (K, C, H, W) maps on the CPU.
+        other: (L, C, H, W) maps on the CPU.
     """
     from scipy.optimize import linear_sum_assignment
 
