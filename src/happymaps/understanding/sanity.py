@@ -66,8 +66,8 @@ def rank_correlations(one: Tensor, other: Tensor) -> Tensor:
         other: (N, H, W) on the CPU.
 
     Returns:
-        (N,) float64 in [-1, 1] but for rounding. Where one of the two is constant 0; where both are 1, for nothing
-        changed.
+        (N,) float64 in [-1, 1] but for rounding. Where one of the two is constant 0; where both
+        are 1, for nothing changed.
     """
     ranks = [
         torch.from_numpy(rankdata(maps.abs().flatten(1).numpy(), axis=1)) for maps in (one, other)
