@@ -32,7 +32,7 @@ cifar10: install ## train, test and analyse three networks on CIFAR-10
 	dvc repro studies/cifar10/dvc.yaml
 
 test: install ## the whole test suite
-	@# In the order of the files: the pipeline's, which take longest, come early.
+	@# Whole files in the order that tests/conftest.py gives them.
 	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: install ## check style (ruff)

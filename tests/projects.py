@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from happymaps.demo import prepare
 from toys import ROOT
@@ -18,13 +19,14 @@ from toys import ROOT
 NETWORKS = ("experiment0", "four_class")
 
 # Python runs it before a stage of the project: it notes which of the project's files are read.
-_WATCH = """
+_WATCH = """\
 import os, sys
 
-if "happymaps.stages." in "".join(sys.orig_argv[2:3]):
+OPENED = os.path.join(os.pardir, "opened")
+
+if os.path.isdir(OPENED) and "happymaps.stages." in "".join(sys.orig_argv[2:3]):
     root = os.getcwd() + os.sep
     name = "@".join(sys.orig_argv[2:]).removeprefix("happymaps.stages.")
-    os.makedirs(OPENED, exist_ok=True)
     notes = os.open(os.path.join(OPENED, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 
     def note(event, arguments):
@@ -99,11 +101,30 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The whole pipeline, run once by `dvc repro` in a git repository and committed."""
+def reproduced(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
+    """The whole pipeline, run by `dvc repro` in a git repository and committed.
+
+    Of several workers one runs it, and the others copy what came out.
+    """
     if shutil.which("git") is None:
         pytest.skip("needs git")
-    project = Project(tmp_path_factory.mktemp("project") / "happymaps")
+    own = tmp_path_factory.mktemp("project")
+    project = Project(own / "happymaps")
+    if worker_id == "master":
+        _reproduce(project)
+        return project
+    shared = tmp_path_factory.getbasetemp().parent / "project"
+    with FileLock(f"{shared}.lock"):
+        if shared.is_dir():
+            shutil.copytree(shared, own, symlinks=True, dirs_exist_ok=True)
+        else:
+            _reproduce(project)
+            shutil.copytree(own, shared, symlinks=True)
+    return project
+
+
+def _reproduce(project: Project) -> None:
+    project.opened.mkdir()
     prepare(ROOT, project.folder, people=2)
     networks = yaml.safe_load((ROOT / "params.yaml").read_text())["networks"]
     small = {"filters": [4, 6, 6], "dense": [16], "epochs": 2}
@@ -136,8 +157,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
             {"name": "changed", "changes": {"crop": "face", "augment.mirror": True}},
         ],
     )
-    watch = f"OPENED = {str(project.opened)!r}\n{_WATCH}"
-    (project.folder / "src/sitecustomize.py").write_text(watch)
+    (project.folder / "src/sitecustomize.py").write_text(_WATCH)
     (project.folder / ".gitignore").write_text((ROOT / ".gitignore").read_text())
     project.run("git", "init", "--quiet")
     project.dvc("init", "--quiet")
@@ -146,7 +166,6 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project.dvc("repro")
     project.run("git", "add", ".")
     project.run("git", "commit", "--quiet", "-m", "reproduced")
-    return project
 
 
 @pytest.fixture

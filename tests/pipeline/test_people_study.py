@@ -1,0 +1,59 @@
+"""The study of people never seen, on two of the drawn cast: real DVC, in a repository."""
+
+import shutil
+from typing import get_args
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from happymaps.calibration import rescaled_by_others
+from happymaps.params import SplitMethod
+from projects import NETWORKS, Project, read_json
+from toys import ROOT
+
+
+def test_networks_are_tested_on_people_they_have_never_seen(project: Project) -> None:
+    study = project.folder / "studies/people"
+    study.mkdir(parents=True)
+    shutil.copy(ROOT / "studies/people/dvc.yaml", study)
+    project.set_params(cross_validate__folds=2, split__folds=2, leaks__runs=2)
+    project.dvc("repro", "studies/people/dvc.yaml")
+    for network in (*NETWORKS, "poses", "changed"):
+        found = read_json(project.folder / f"metrics/cross_validate/{network}.json")
+        answers = pd.read_csv(project.folder / f"data/cross_validated/{network}.csv")
+        assert answers.groupby("subject")["fold"].nunique().eq(1).all()
+        right = (answers["actual"] == answers["predicted"]).groupby(answers["fold"]).mean()
+        assert found["accuracy"]["mean"] == pytest.approx(right.mean())
+        assert found["accuracy"]["worst_person"] == pytest.approx(right.min())
+        assert set(found["by"]) == {"eyes", "expression", "scale", "subject"}
+        assert found["calibration"]["expected_error"] == pytest.approx(calibration_error(answers))
+        assert set(found["recordings"]) == {"accuracy", "left_accuracy", "left_balanced_accuracy"}
+        assert all(0 <= share <= 1 for share in found["recordings"].values())
+    found = read_json(project.folder / "metrics/cross_validate/experiment0.json")
+    answers = pd.read_csv(project.folder / "data/cross_validated/experiment0.csv")
+    rescaled = calibration_error(answers.assign(confidence=as_by_other_folds(answers)))
+    assert found["calibration"]["expected_error_rescaled"] == pytest.approx(rescaled)
+    leaks = read_json(project.folder / "metrics/leaks.json")
+    assert {len(leaks[split]["by_seed"]) for split in get_args(SplitMethod)} == {2}
+    # What nobody has committed is gone before the next test.
+    project.run("git", "clean", "-fdq")
+
+
+def calibration_error(answers: pd.DataFrame) -> float:
+    """In 15 bins of equal width (Guo et al. 2017)."""
+    right = answers["actual"] == answers["predicted"]
+    bins = (answers["confidence"] * 15).astype(int).clip(upper=14)
+    gaps = (right - answers["confidence"]).groupby(bins).sum().abs()
+    return float(gaps.sum() / len(answers))
+
+
+def as_by_other_folds(answers: pd.DataFrame) -> NDArray[np.float64]:
+    """Confidences in one of two answers, by the temperature that suits the other folds."""
+    chances = answers["confidence"].to_numpy()
+    logits = torch.from_numpy(np.log([chances, 1 - chances]).T)
+    wrong = torch.tensor(answers["actual"] != answers["predicted"]).long()
+    rescaled = rescaled_by_others(logits, wrong, answers["fold"].to_numpy())
+    return rescaled.softmax(dim=1)[:, 0].numpy()
