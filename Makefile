@@ -48,5 +48,5 @@ benchmark: install ## speed beside other libraries (installs the extra `bench`)
 	python benchmarks/training.py
 	python benchmarks/happymaps.py
 
-clean: ## remove what make has made, but for the data
+clean: ## remove what make has made, but for data and results
 	rm -rf $(VENV) demo dvc_plots

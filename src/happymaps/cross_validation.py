@@ -240,5 +240,5 @@ def _import(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise InputError(
-            f"cross_validate.backend {extra}: not installed; pip install 'happymaps[{extra}]'"
+            f"cross_validate.backend {extra}: not installed; pip install -e '.[{extra}]'"
         ) from error
