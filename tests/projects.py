@@ -14,6 +14,7 @@ import yaml
 from filelock import FileLock
 
 from happymaps.demo import prepare
+from happymaps.files import replacing_folder
 from toys import ROOT
 
 NETWORKS = ("experiment0", "four_class")
@@ -47,9 +48,9 @@ class Project:
     folder: Path
 
     @property
-    def opened(self) -> Path:
+    def read(self) -> Path:
         """A folder beside it: in a file per stage, what of the project it has read."""
-        return self.folder.parent / "opened"
+        return self.folder.parent / "read"
 
     def run(self, *command: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         """Run a command there, as a user would with the environment activated."""
@@ -58,7 +59,13 @@ class Project:
         ]
         identity = dict.fromkeys(keys, "a@b")
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = os.environ | identity | {"PATH": path, "GIT_CONFIG_GLOBAL": os.devnull}
+        apart = {
+            "PATH": path,
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "DVC_NO_ANALYTICS": "1",
+            "DVC_SITE_CACHE_DIR": str(self.folder.parent / "site_cache"),
+        }
+        environment = os.environ | identity | apart
         done = subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True
         )
@@ -101,7 +108,7 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def reproduced(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The whole pipeline, run by `dvc repro` in a git repository and committed.
 
     Of several workers one runs it, and the others copy what came out.
@@ -110,7 +117,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Proj
         pytest.skip("needs git")
     own = tmp_path_factory.mktemp("project")
     project = Project(own / "happymaps")
-    if worker_id == "master":
+    if "PYTEST_XDIST_WORKER" not in os.environ:
         _reproduce(project)
         return project
     shared = tmp_path_factory.getbasetemp().parent / "project"
@@ -119,12 +126,14 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Proj
             shutil.copytree(shared, own, symlinks=True, dirs_exist_ok=True)
         else:
             _reproduce(project)
-            shutil.copytree(own, shared, symlinks=True)
+            with replacing_folder(shared) as draft:
+                shutil.copytree(own, draft, symlinks=True, dirs_exist_ok=True)
     return project
 
 
 def _reproduce(project: Project) -> None:
-    project.opened.mkdir()
+    opened = project.folder.parent / "opened"
+    opened.mkdir()
     prepare(ROOT, project.folder, people=2)
     networks = yaml.safe_load((ROOT / "params.yaml").read_text())["networks"]
     small = {"filters": [4, 6, 6], "dense": [16], "epochs": 2}
@@ -166,11 +175,13 @@ def _reproduce(project: Project) -> None:
     project.dvc("repro")
     project.run("git", "add", ".")
     project.run("git", "commit", "--quiet", "-m", "reproduced")
+    opened.rename(project.read)  # what is run later notes nothing
 
 
 @pytest.fixture
 def project(reproduced: Project) -> Project:
     """The reproduced project, put back to its commit."""
     reproduced.run("git", "reset", "--quiet", "--hard")
+    reproduced.run("git", "clean", "--quiet", "-fd")
     reproduced.dvc("checkout", "--quiet", "--force")
     return reproduced

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from happymaps.datasets import LabelledImages
+from happymaps.networks import Network
 from happymaps.params import NetworkParams, Params
-from happymaps.stages.audit import _load_cast, _to_explain, in_turns
+from happymaps.stages.audit import _audit_explanations, _load_cast, _to_explain, in_turns
 from happymaps.stages.layout import CAST
 from toys import by_hand, toy_faces
 
@@ -20,29 +21,53 @@ def test_kinds_take_turns_as_long_as_there_are_some() -> None:
     assert in_turns(rows[:0], kinds[:0]).tolist() == []
 
 
-def test_right_answers_are_explained_that_detail_decides(
-    spec: NetworkParams, params: Params, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """By a network that says left where there are fine checks in a corner."""
+@pytest.fixture
+def detailed(spec: NetworkParams) -> tuple[Network, LabelledImages]:
+    """A network that says left where there are fine checks in a corner, and images.
+
+    Of every three: right by its detail, right without any, wrong by its detail.
+    """
     size, corner = 24, 6
     checks = torch.zeros(size, size)
     checks[:corner, :corner] = torch.tensor([1.0, -1.0]).repeat(corner // 2)
     checks[1:corner:2] *= -1
     network = by_hand(spec, {"left": checks}, bias=-5, size=size)
-    # Of every three: right by its detail, right without any, wrong by its detail.
     images = torch.full((30, 1, size, size), 128, dtype=torch.uint8)
     images[0::3] = images[2::3] = (127.5 + 127.5 * checks).to(torch.uint8)
     poses = ["left", "up", "up"] * 10
     truth = toy_faces(30).truth.assign(pose=poses, left=[int(pose == "left") for pose in poses])
+    return network, LabelledImages(images, truth)
+
+
+def test_right_answers_are_explained_that_detail_decides(
+    detailed: tuple[Network, LabelledImages],
+    params: Params,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     all_of_them = params.audit.model_copy(update={"images": 30})
-    found, testable = _to_explain(
-        network,
-        LabelledImages(images, truth),
-        params.model_copy(update={"audit": all_of_them}),
-    )
+    found, testable = _to_explain(*detailed, params.model_copy(update={"audit": all_of_them}))
     assert testable
     assert capsys.readouterr().out.startswith("note: 10 images to test explanations on; of fewer")
     assert sorted(found.truth.index) == list(range(0, 30, 3))
+
+
+def test_every_method_is_tested_on_the_images_that_are_explained(
+    detailed: tuple[Network, LabelledImages], params: Params, tmp_path: Path
+) -> None:
+    few = {"images": 4, "randomised": 1, "random_networks": 12, "steps": 4}
+    small = params.model_copy(
+        update={
+            "audit": params.audit.model_copy(update=few),
+            "attributions": params.attributions.model_copy(update={"methods": ["saliency"]}),
+        }
+    )
+    figures, explained, maps = _audit_explanations(*detailed, small, tmp_path)
+    assert figures["images"] == len(explained) == 4
+    assert figures["by_class"] == {"not left": 0, "left": 4}
+    for kind in ("faithfulness", "sanity"):
+        assert set(figures[kind]) == set(maps) == {"saliency", "random", "edges"}
+    deletion = {name: one["deletion"] for name, one in figures["faithfulness"].items()}
+    assert deletion["saliency"] < deletion["random"]
 
 
 def test_every_head_of_the_cast_has_its_own_mask(

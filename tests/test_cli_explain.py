@@ -220,17 +220,26 @@ def test_a_full_disk_is_one_line(project: Path, command: str) -> None:
     assert done.stderr.strip() == "error: [Errno 28] No space left on device"
 
 
-def test_nobody_has_to_read_where_an_explanation_is(project: Path) -> None:
+@pytest.mark.parametrize("command", ["predict", "explain"])
+def test_nobody_has_to_read_what_is_answered(project: Path, command: str) -> None:
     picture = save("a.png", scene())
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [sys.executable, "-m", "happymaps.cli", "explain", "--network", "tiny", picture],
+        [sys.executable, "-m", "happymaps.cli", command, "--network", "tiny", picture],
         stdout=writer, stderr=subprocess.PIPE, text=True, cwd=project,
     )  # fmt: skip
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
-    assert Path("explanation.png").is_file()
+    assert Path("explanation.png").is_file() == (command == "explain")
+
+
+def test_without_a_standard_output_there_is_nowhere_to_answer(project: Path) -> None:
+    picture = save("a.png", scene())
+    command = f"{sys.executable} -m happymaps.cli predict --network tiny {picture} >&-"
+    done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, cwd=project)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: standard output is closed")
 
 
 def test_without_a_standard_output_an_explanation_is_written_all_the_same(project: Path) -> None:

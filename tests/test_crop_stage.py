@@ -10,12 +10,13 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
+from happymaps.images import faces as looking
 from happymaps.images.crop import centre_square, cut_out, part_of
 from happymaps.images.faces import find_face
 from happymaps.params import Params
 from happymaps.sources.drawing import Person, Scene, render
 from happymaps.stages import crop, find_faces
-from happymaps.stages.layout import INTERIM, METRICS, PROCESSED
+from happymaps.stages.layout import INTERIM, METRICS, PICTURES, PROCESSED
 from toys import ROOT
 
 Grey = NDArray[np.uint8]
@@ -51,6 +52,20 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     content["crop"]["size"] = 32
     Path("params.yaml").write_text(yaml.safe_dump(content))
     return Params.load()
+
+
+def test_of_photographs_alone_a_face_smaller_than_its_persons_others_is_a_part_of_one(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looking, "_WHOLE", 2.0)  # so none is as large as it should be
+    one = {"source": ["0.pgm"], "scale": ["1"], "subject": ["ann"]}
+    for name in PICTURES:
+        put(name, [head_at(0.45)], **one)
+    find_faces.main()
+    counts = json.loads((METRICS / "find_faces.json").read_text())
+    assert {name: found["faces"] for name, found in counts.items()} == {
+        name: int(name != "cmu_faces") for name in PICTURES
+    }
 
 
 def test_a_photograph_without_a_face_is_cut_out_where_the_others_of_its_person_are(

@@ -13,7 +13,7 @@ import torch
 from joblib.externals.loky import get_reusable_executor
 from torch import Tensor, nn
 
-from happymaps.answering import logits_of
+from happymaps.answering import answer
 from happymaps.cross_validation import (
     Everybody,
     Training,
@@ -61,9 +61,8 @@ def trainings(spec: NetworkParams, params: Params) -> list[Training]:
     """Networks that differ in all that a training may; two of them change their images."""
     plain = spec.model_copy(update={"epochs": 2})
     augment = params.networks["generalist"].augment
-    changed = plain.model_copy(
-        update={"augment": augment, "normalize": "image", "balanced": True, "target": "pose"}
-    )
+    ways = {"augment": augment, "normalize": "image", "balanced": True, "target": "pose"}
+    changed = plain.model_copy(update={**ways, "test_time_augmentation": True})
     return [
         Training(changed, np.arange(0, 12), seed=0),
         Training(plain, np.array([40, 3, 22]), seed=0),
@@ -105,7 +104,7 @@ def by_hand(training: Training, views: list[WithHeads], also: Tensor) -> tuple[T
         heads=[heads[row] for _, heads in views for row in seen],
         progress=False,
     )
-    return logits_of(network, test.images), logits_of(network, also)
+    return answer(network, test.images), answer(network, also)
 
 
 def assert_by_hand(
@@ -115,8 +114,8 @@ def assert_by_hand(
     also: Tensor,
 ) -> None:
     assert len(answers) == len(trainings)
-    for answer, training in zip(answers, trainings, strict=True):
-        assert all(map(torch.equal, answer, by_hand(training, views, also)))
+    for given, training in zip(answers, trainings, strict=True):
+        assert all(map(torch.equal, given, by_hand(training, views, also)))
 
 
 def answers_of(training: Training, views: list[WithHeads], settings: CrossValidateParams) -> Tensor:

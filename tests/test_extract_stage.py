@@ -39,6 +39,16 @@ def test_frames_and_their_times(annotation: Path) -> None:
     assert all((INTERIM / "recordings" / image).is_file() for image in index["image"])
 
 
+def test_a_rate_is_kept(annotation: Path) -> None:
+    content = yaml.safe_load(Path("params.yaml").read_text()) | {"extract": {"rate": 5.0}}
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    annotation.write_text("start,end,pose\n")
+    extract.main()
+    index = pd.read_csv(INTERIM / "recordings/index.csv")
+    assert 2 <= len(index) <= 3
+    assert (index["until"] - index["time"]).tolist() == pytest.approx([0.2] * len(index))
+
+
 def test_last_frames_that_share_their_time_can_be_annotated(annotation: Path) -> None:
     times = [0, 0.1, 0.2, 0.3, 0.3]
     index = extract._index("me", Path("me.mp4"), 0, times, rate=None)

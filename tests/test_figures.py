@@ -63,9 +63,20 @@ def test_a_sheet_of_nothing_can_be_drawn(tmp_path: Path) -> None:
 
 def test_a_long_title_is_not_cut_off(tmp_path: Path) -> None:
     row = Row("", [np.zeros((8, 8), np.uint8)], [""])
-    draw_sheet(tmp_path / "a.png", "W" * 60, [row], columns=1)
+    title = "wider_dense: random test images (above each image: its truth, and the answer)"
+    draw_sheet(tmp_path / "a.png", title, [row], columns=1)
     with Image.open(tmp_path / "a.png") as sheet:
-        assert sheet.width > 500
+        assert (np.asarray(sheet.convert("L"))[:40, -8:] == 255).all()
+
+
+def test_rows_of_a_table_are_drawn_as_rows(tmp_path: Path) -> None:
+    table = np.array([[1.0, 1.0], [-1.0, -1.0]])
+    draw_heat_maps(tmp_path / "a.png", "", ["a", "b"], {"panel": table})
+    with Image.open(tmp_path / "a.png") as drawn:
+        pixels = np.asarray(drawn.convert("RGB"))
+    ends = ((103, 0, 31), (5, 48, 97))  # of the colours: 1 and -1
+    above, below = (np.flatnonzero((pixels == end).all(axis=2).any(axis=1)) for end in ends)
+    assert above.max() < below.min()
 
 
 @pytest.mark.parametrize("name", ["$_{$.png", r"$\foo$", "a$b$c"])

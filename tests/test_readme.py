@@ -1,10 +1,13 @@
 """The pages' figures are those of the committed metrics, and their links lead somewhere."""
 
+import hashlib
 import importlib.util
+import json
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from toys import ROOT
 
@@ -36,6 +39,31 @@ def test_a_table_that_is_gone_is_missed() -> None:
     changed = README.replace("| claim | figure |", "| claim | number |")
     with pytest.raises(ValueError, match="0 tables"):
         tables.filled(changed, tables.FACES)
+
+
+def test_the_pictures_are_those_of_the_committed_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are copies; after a change of the results, `python docs/draw.py` draws all."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    copies = importlib.import_module("draw").COPIES
+    assert len(copies) == 3
+    sums = {}
+    for folder in (ROOT, ROOT / "studies/cifar10"):
+        lock = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
+        for out in (out for stage in lock.values() for out in stage.get("outs", [])):
+            sums[folder / out["path"]] = out["md5"]
+    for source, picture in copies.items():
+        assert (
+            hashlib.md5((ROOT / "docs" / picture).read_bytes()).hexdigest() == sums[ROOT / source]
+        )
+
+
+def test_what_is_said_of_strangers_was_measured() -> None:
+    found = json.loads((ROOT / "benchmarks/strangers.json").read_text())
+    said = README.split("**Strangers.**")[1].split("**What explanations")[0]
+    assert f"right in {found['experiment0']['accuracy']:.3f} of them" in " ".join(said.split())
+    figures = {float(figure) for figure in re.findall(r"\d\.\d+", said)}
+    for way in found["generalist"]["ways"].values():
+        assert round(way["accuracy"], 3) in figures
 
 
 @pytest.mark.parametrize("page", PAGES)

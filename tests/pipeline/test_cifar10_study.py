@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,11 @@ def test_a_training_is_watched_on_the_validation_part(study: Path) -> None:
     assert set(figures) >= {"train_loss", "validation_loss", "validation_accuracy"}
     assert not any(name.startswith("test") for name in figures)
     curves = study / f"plots/train/{NETWORK}/plots/metrics"
-    assert len(pd.read_csv(curves / "validation/accuracy.tsv", sep="\t")) == 5
+    for part, figure in product(("train", "validation"), ("loss", "accuracy")):
+        curve = pd.read_csv(curves / part / f"{figure}.tsv", sep="\t")
+        assert curve["step"].tolist() == [1, 2, 3, 4, 5]
+        assert curve[figure].iloc[-1] == pytest.approx(figures[f"{part}_{figure}"])
+        assert curve[figure].iloc[0] != curve[figure].iloc[-1]
 
 
 def test_the_figures_of_the_test_part_are_those_of_its_predictions(study: Path) -> None:

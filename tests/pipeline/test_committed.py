@@ -318,6 +318,14 @@ def test_every_plot_is_drawn_by_a_template_that_is_there(pipeline: str) -> None:
     known = own | {template.DEFAULT_NAME for template in TEMPLATES}
     used = {style["template"] for style in plots if "template" in style}
     assert used <= known
+    axes = {
+        "confusion": ("actual", "predicted"),
+        "linear": ("fpr", "tpr"),
+        "bar_horizontal": ("accuracy", "subject"),
+        "reliability": ("confidence", "accuracy"),
+        "categories": ("accuracy", "split"),
+    }
+    assert all((one["x"], one["y"]) == axes[one["template"]] for one in plots if "template" in one)
     if pipeline == "studies/people/dvc.yaml":
         assert own <= used
 
@@ -388,6 +396,30 @@ def test_the_readmes_audits_are_the_committed_metrics() -> None:
             if figures["cost"] is not None
         }
         assert row[1] == ", ".join(f"{name} {cost:.2f}" for name, cost in costs.items())
+
+
+def test_the_readmes_people_never_seen_are_the_committed_metrics() -> None:
+    _, shown = readme_table("network", "folds")
+    assert list(shown) == NETWORKS
+    for network, row in shown.items():
+        folds = read_json(f"metrics/cross_validate/{network}.json")
+        recorded = read_json(f"metrics/test/{network}.json")["recordings"]
+        assert row[0] == f"{folds['accuracy']['mean']:.3f}"
+        assert row[2] == f"{folds['accuracy']['worst_person']:.3f}"
+        assert row[3] == f"{folds['left_accuracy']['mean']:.3f}"
+        assert row[5] == f"{recorded['left_balanced_accuracy']:.3f}"
+        assert row[6] == f"{recorded['false_negatives']} of {recorded['left']}"
+    _, steps = readme_table("step", "what it changes")
+    for step, row in steps.items():
+        folds = read_json(f"metrics/cross_validate/{step}.json")
+        assert row[1] == f"{folds['accuracy']['mean']:.3f}"
+        assert row[4] == f"{folds['recordings']['left_balanced_accuracy']:.3f}"
+    _, splits = readme_table("split", "accuracy")
+    leaks = read_json("metrics/leaks.json")
+    for split, row in splits.items():
+        runs = sorted(leaks[split]["by_seed"].values())
+        mean = sum(runs) / len(runs)
+        assert [row[0], row[2], row[3]] == [f"{one:.3f}" for one in (mean, runs[0], runs[-1])]
 
 
 def test_the_readmes_claims_are_the_committed_metrics() -> None:

@@ -189,3 +189,9 @@ def test_every_network_has_its_curves_among_the_plots(pipeline: str) -> None:
     networks = yaml.safe_load((ROOT / PIPELINES[pipeline]).read_text())["networks"]
     titles = {title for plot in plots for title in plot}
     assert titles == {f"{name}: {figure}" for name in networks for figure in ("accuracy", "loss")}
+    watched = "validation" if "cifar10" in pipeline else "test"
+    for title, style in (pair for plot in plots for pair in plot.items()):
+        name, figure = title.split(": ")
+        folder = f"plots/train/{name}/plots/metrics"
+        files = [f"{folder}/{part}/{figure}.tsv" for part in ("train", watched)]
+        assert style == {"template": "linear", "x": "step", "y": dict.fromkeys(files, figure)}

@@ -10,9 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from happymaps.calibration import rescaled_by_others
-from happymaps.params import SplitMethod
+from happymaps.datasets import LabelledImages
+from happymaps.params import NetworkParams, SplitMethod
+from happymaps.stages.cross_validate import _of_recordings
 from projects import NETWORKS, Project, read_json
-from toys import ROOT
+from toys import ROOT, toy_faces
 
 
 def test_networks_are_tested_on_people_they_have_never_seen(project: Project) -> None:
@@ -25,10 +27,17 @@ def test_networks_are_tested_on_people_they_have_never_seen(project: Project) ->
         found = read_json(project.folder / f"metrics/cross_validate/{network}.json")
         answers = pd.read_csv(project.folder / f"data/cross_validated/{network}.csv")
         assert answers.groupby("subject")["fold"].nunique().eq(1).all()
-        right = (answers["actual"] == answers["predicted"]).groupby(answers["fold"]).mean()
-        assert found["accuracy"]["mean"] == pytest.approx(right.mean())
-        assert found["accuracy"]["worst_person"] == pytest.approx(right.min())
+        right = answers["actual"] == answers["predicted"]
+        of_folds, of_people = (right.groupby(answers[by]).mean() for by in ("fold", "subject"))
+        assert found["accuracy"]["mean"] == pytest.approx(of_folds.mean())
+        assert found["accuracy"]["worst_person"] == pytest.approx(of_people.min())
         assert set(found["by"]) == {"eyes", "expression", "scale", "subject"}
+        assert found["by"]["subject"] == pytest.approx(of_people.to_dict())
+        plots = project.folder / "plots/cross_validate" / network
+        people = pd.read_csv(plots / "people.csv", index_col="subject")["accuracy"]
+        assert people.to_dict() == pytest.approx(of_people.to_dict())
+        confusion = pd.read_csv(plots / "confusion.csv")
+        assert confusion.equals(answers[["actual", "predicted"]])
         assert found["calibration"]["expected_error"] == pytest.approx(calibration_error(answers))
         assert set(found["recordings"]) == {"accuracy", "left_accuracy", "left_balanced_accuracy"}
         assert all(0 <= share <= 1 for share in found["recordings"].values())
@@ -38,8 +47,14 @@ def test_networks_are_tested_on_people_they_have_never_seen(project: Project) ->
     assert found["calibration"]["expected_error_rescaled"] == pytest.approx(rescaled)
     leaks = read_json(project.folder / "metrics/leaks.json")
     assert {len(leaks[split]["by_seed"]) for split in get_args(SplitMethod)} == {2}
-    # What nobody has committed is gone before the next test.
-    project.run("git", "clean", "-fdq")
+
+
+def test_figures_of_recordings_are_means_over_the_networks(spec: NetworkParams) -> None:
+    truth = toy_faces(4).truth.assign(pose=["left", "left", "up", "up"], left=[1, 1, 0, 0])
+    faces = LabelledImages(toy_faces(4).images, truth)
+    right = torch.tensor([[0.0, 9], [0, 9], [9, 0], [9, 0]])
+    never = torch.tensor([[9.0, 0]] * 4)
+    assert set(_of_recordings(spec, [right, never], faces).values()) == {0.75}
 
 
 def calibration_error(answers: pd.DataFrame) -> float:

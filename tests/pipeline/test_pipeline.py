@@ -20,10 +20,12 @@ import pytest
 import yaml
 from PIL import Image
 from safetensors.torch import load_file
+from sklearn.metrics import auc, roc_auc_score
 
 from happymaps.demo import _report
 from happymaps.images.decode import read_grey
 from happymaps.images.faces import find_face
+from happymaps.networks import load_network
 from happymaps.params import Params
 from projects import NETWORKS, Project, read_json
 from toys import ROOT
@@ -60,7 +62,7 @@ def test_what_a_stage_reads_it_depends_on(project: Project) -> None:
     unlisted = set()
     for name, stage in lock.items():
         listed = {entry["path"] for kind in ("deps", "outs") for entry in stage.get(kind, [])}
-        read = set(map(PurePath, (project.opened / name).read_text().splitlines()))
+        read = set(map(PurePath, (project.read / name).read_text().splitlines()))
         assert read
         for path in read:
             above = {place.as_posix() for place in (path, *path.parents)}
@@ -120,6 +122,11 @@ def test_every_neuron_of_every_network_has_its_map(project: Project) -> None:
             "complementarity", "untrained_complementarity",
             "seed_stability", "untrained_seed_stability",
         }  # fmt: skip
+        for prefix, kind in (("", "trained"), ("untrained_", "untrained")):
+            pairs = np.corrcoef(maps[f"{kind}/dense_2"].float().flatten(1).numpy())
+            mean = pairs[np.triu_indices(len(pairs), 1)].mean()
+            found = figures["decision"][f"{prefix}complementarity"]
+            assert found == pytest.approx(mean, abs=1e-3)
         sheets = {file.name for file in (project.folder / "plots/feature_maps" / network).iterdir()}
         assert sheets == {"filters.png", "cmu_test.png", "umo.png", "velu.png", "wyn.png"}
 
@@ -134,6 +141,20 @@ def test_every_pair_is_compared_beside_its_controls(project: Project) -> None:
         assert figure["above_control"] == pytest.approx(figure["similarity"] - control)
         assert set(pair["agreement"]) == {"cmu_test", "umo", "velu", "wyn"}
     assert all(set(row) == {"claim", "figure", "control", "holds"} for row in found["claims"])
+    one, other = (
+        load_file(project.folder / f"data/happymaps/{name}.safetensors") for name in NETWORKS
+    )
+
+    def alike(here: str, there: str) -> float:
+        """Of the maps for left, which is number 1 in both."""
+        pair = one[f"{here}/dense_2"][1], other[f"{there}/dense_2"][1]
+        return float(np.corrcoef([drawn.float().flatten().numpy() for drawn in pair])[0, 1])
+
+    figure = found["pairs"]["-".join(NETWORKS)]["decision_maps"]
+    assert figure["similarity"] == pytest.approx(alike("trained", "trained"), abs=1e-3)
+    for kind in ("untrained", "shuffled"):
+        both = (alike("trained", kind) + alike(kind, "trained")) / 2
+        assert figure[kind] == pytest.approx(both, abs=1e-3)
 
 
 def test_a_control_has_learned_something_else(project: Project) -> None:
@@ -143,6 +164,10 @@ def test_a_control_has_learned_something_else(project: Project) -> None:
             for kind in ("models", "controls")
         )
         assert any((trained[name] != control[name]).any() for name in trained)
+    # Turned, a head whose label was shuffled would get a true one.
+    assert read_params(project)["networks"]["four_class"]["augment"]["turn"] > 0
+    shuffled = load_network(project.folder / "data/controls/four_class.safetensors").network
+    assert (shuffled.spec.augment.turn, shuffled.spec.augment.nod) == (0, 0)
 
 
 def test_every_network_is_audited_and_its_decisions_explained(project: Project) -> None:
@@ -155,6 +180,10 @@ def test_every_network_is_audited_and_its_decisions_explained(project: Project) 
             assert set(found[audit]) == methods or (audit == "faithfulness" and not found[audit])
         assert found["sanity"]["edges"]["correlation"] == pytest.approx(1)
         assert not found["sanity"]["edges"]["passes"]
+        for one in found["focus"].values():
+            assert one["faces"]["images"] + one["faces"]["without_head"] == found["images"]
+            drawn = one["cast"]["images"] + one["cast"]["without_head"]
+            assert drawn == params["audit"]["images"] // 2
         share = found["position"]["share"]
         assert share is None or 0 <= share <= 1
         assert set(found["diagnosis"]) == {"drawn heads", "umo", "velu", "wyn"}
@@ -218,6 +247,7 @@ def test_truth_of_the_recordings_is_that_of_the_drawing(project: Project) -> Non
         left = (frames["pose"] == "left").to_numpy()
         assert (drawn["yaw"][left] >= 20).all()
         assert (drawn["yaw"][(frames["pose"] == "right").to_numpy()] <= -20).all()
+    assert set(truth["pose"].dropna()) >= {"left", "right"}
 
 
 def test_metrics_agree_with_the_predictions(project: Project) -> None:
@@ -228,6 +258,29 @@ def test_metrics_agree_with_the_predictions(project: Project) -> None:
         assert scores[str(name)]["images"] == len(rows)
         assert scores[str(name)]["accuracy"] == pytest.approx(1 - len(wrong) / len(rows))
         assert scores[str(name)]["false_positives"] == (wrong["predicted"] == "left").sum()
+    of_cmu = table["set"] == "cmu_test"
+    for name, rows in (("cmu_test", table[of_cmu]), ("recordings", table[~of_cmu])):
+        plots = project.folder / "plots/test/experiment0"
+        confusion = pd.read_csv(plots / f"confusion_{name}.csv")
+        assert confusion.to_numpy().tolist() == rows[["actual", "predicted"]].to_numpy().tolist()
+        roc = pd.read_csv(plots / f"roc_{name}.csv")
+        expected = roc_auc_score(rows["actual"] == "left", rows["left_score"])
+        assert auc(roc["fpr"], roc["tpr"]) == pytest.approx(expected)
+    people = table[~of_cmu]
+    right = people["actual"] == people["predicted"]
+    assert scores["recordings"]["accuracy"] == pytest.approx(right.mean())
+    worst = right.groupby(people["set"]).mean().min()
+    assert scores["recordings"]["worst_person"] == pytest.approx(worst)
+
+
+def test_the_split_counts_what_is_on_both_sides(project: Project) -> None:
+    index = pd.read_csv(project.folder / "data/interim/cmu_faces/index.csv")
+    part = pd.read_csv(project.folder / "data/processed/split.csv")["part"]
+    photographs = index["source"].str.replace(r"(_[24])?\.pgm$", "", regex=True)
+    found = read_json(project.folder / "metrics/split.json")
+    for name, groups in (("people", index["subject"]), ("photographs", photographs)):
+        both = (part.groupby(groups).nunique() == 2).sum()
+        assert found[f"test_{name}_seen_in_training"] == both > 0
 
 
 def test_git_holds_no_picture_and_no_data(project: Project) -> None:
@@ -237,6 +290,9 @@ def test_git_holds_no_picture_and_no_data(project: Project) -> None:
                 and name != "plots/cast.png"]  # fmt: skip
     assert "plots/train/experiment0/plots/metrics/train/loss.tsv" in tracked
     assert "metrics/test/experiment0.json" in tracked
+    own = ("data/sample/", "data/annotations/", "data/manifests/", "data/videos/")
+    data = [name for name in tracked if name.startswith("data/") and not name.startswith(own)]
+    assert {Path(name).name for name in data} == {".gitignore"}
 
 
 def test_plots_show_draws_curves_confusion_roc_and_sheets(project: Project) -> None:
@@ -345,7 +401,8 @@ def test_predict_answers_as_the_pipeline_did(project: Project, network: str) -> 
     assert len(found) == len(frames) > 0
     assert (found["predicted"] == found["prediction"]).all()
     assert (found["confidence_x"] - found["confidence_y"]).abs().max() < 1e-4
-    assert (found["time_x"] - found["time_y"]).abs().max() < 1e-4
+    # To the bit, for `happymaps explain` asks for the frame of that time.
+    assert (found["time_x"] == found["time_y"]).all()
 
     faces = expected[expected["set"] == "cmu_test"].merge(
         pd.read_csv(project.folder / "data/interim/cmu_faces/index.csv"), on="image"
