@@ -367,7 +367,7 @@ def test_a_backend_that_is_not_installed_is_named_with_its_extra(
     # As if it were not there.
     monkeypatch.setitem(sys.modules, package, None)
     chosen = settings.model_copy(update={"backend": backend})
-    with pytest.raises(InputError, match=rf"pip install 'happymaps\[{backend}\]'"):
+    with pytest.raises(InputError, match=rf"pip install -e '\.\[{backend}\]'"):
         answer_all(trainings, views, TRAIN, chosen)
 
 
