@@ -10,11 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from happymaps.calibration import rescaled_by_others
-from happymaps.datasets import LabelledImages
-from happymaps.params import NetworkParams, SplitMethod
-from happymaps.stages.cross_validate import _of_recordings
+from happymaps.params import SplitMethod
 from projects import NETWORKS, Project, read_json
-from toys import ROOT, toy_faces
+from toys import ROOT
 
 
 def test_networks_are_tested_on_people_they_have_never_seen(project: Project) -> None:
@@ -47,14 +45,6 @@ def test_networks_are_tested_on_people_they_have_never_seen(project: Project) ->
     assert found["calibration"]["expected_error_rescaled"] == pytest.approx(rescaled)
     leaks = read_json(project.folder / "metrics/leaks.json")
     assert {len(leaks[split]["by_seed"]) for split in get_args(SplitMethod)} == {2}
-
-
-def test_figures_of_recordings_are_means_over_the_networks(spec: NetworkParams) -> None:
-    truth = toy_faces(4).truth.assign(pose=["left", "left", "up", "up"], left=[1, 1, 0, 0])
-    faces = LabelledImages(toy_faces(4).images, truth)
-    right = torch.tensor([[0.0, 9], [0, 9], [9, 0], [9, 0]])
-    never = torch.tensor([[9.0, 0]] * 4)
-    assert set(_of_recordings(spec, [right, never], faces).values()) == {0.75}
 
 
 def calibration_error(answers: pd.DataFrame) -> float:
