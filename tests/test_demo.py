@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from happymaps.demo import _COPIED, _ROUGH, _with_cast, prepare, run_demo
+from happymaps.demo import _COPIED, _ROUGH, _copy, _with_cast, prepare, run_demo
 from happymaps.errors import InputError
 from happymaps.understanding import intervals
 from toys import ROOT
@@ -38,9 +38,7 @@ def test_a_demo_is_not_made_within_what_it_copies(tmp_path: Path) -> None:
 def project_of(folder: Path, **stages: object) -> Path:
     """This project with other stages."""
     for name in _COPIED:
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile)(ROOT / name, target)
+        _copy(ROOT / name, folder / name)
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     return folder
 
