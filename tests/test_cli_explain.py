@@ -200,6 +200,19 @@ def test_of_a_network_that_is_no_longer_in_params_it_is_said(
     assert "note" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["../models/tiny", "data/models/tiny", "/etc/passwd"])
+def test_a_network_is_a_name_or_a_file_of_its_kind(explain: Explain, name: str) -> None:
+    _, error = explain(save("a.png", scene()), network=name)
+    assert error == f"error: no network {name!r} in data/models; there are tiny"
+
+
+def test_a_folder_and_nothing_are_no_network_file(explain: Explain) -> None:
+    Path("folder.safetensors").mkdir()
+    for name in ("folder.safetensors", "none.safetensors"):
+        _, error = explain(save("a.png", scene()), network=name)
+        assert str(error).startswith(f"error: {name}: no network file;")
+
+
 def test_outside_of_a_project_it_is_said(explain: Explain) -> None:
     picture = save("a.png", scene())
     Path("params.yaml").unlink()

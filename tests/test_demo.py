@@ -122,6 +122,19 @@ def test_outside_a_project_there_is_nothing_to_demonstrate(tmp_path: Path) -> No
     assert not (tmp_path / "demo").exists()
 
 
+def test_a_study_is_not_the_project(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cifar10: a study; type this in the project's folder"):
+        prepare(ROOT / "studies/cifar10", tmp_path / "demo", people=2)
+    assert not (tmp_path / "demo").exists()
+
+
+def test_a_link_to_nothing_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "demo").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileExistsError, match="demo"):
+        run_demo(ROOT, tmp_path / "demo", people=2)
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_project_without_the_networks_of_the_demo_is_told_and_keeps_its_old_demo(
     tmp_path: Path,
 ) -> None:

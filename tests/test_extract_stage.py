@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from happymaps.errors import InputError
 from happymaps.images.video import ffmpeg_binary
@@ -51,11 +52,25 @@ def test_a_rate_is_kept(annotation: Path) -> None:
 
 def test_last_frames_that_share_their_time_can_be_annotated(annotation: Path) -> None:
     times = [0, 0.1, 0.2, 0.3, 0.3]
-    index = extract._index("me", Path("me.mp4"), 0, times, rate=None)
+    index = extract._index("me", Path("me.mp4"), 0, times, None, None)
     assert index["until"].tolist() == pytest.approx([0.1, 0.2, 0.3, 0.3, 0.4])
     annotation.write_text("start,end,pose\n0,0.4,left\n")
     poses = poses_at(index["time"], read_annotation(annotation, end_of(index)))
     assert list(poses) == ["left"] * 5
+
+
+def test_a_last_frame_that_is_held_can_be_annotated_until_the_video_ends(annotation: Path) -> None:
+    frames = [Image.new("L", (16, 12), brightness) for brightness in (0, 100, 200)]
+    film = RAW / "recordings/me.gif"
+    frames[0].save(film, save_all=True, append_images=frames[1:], duration=[100, 100, 2000])
+    film.with_suffix(".mp4").unlink()
+    annotation.write_text("start,end,pose\n1.5,2.2,left\n")
+    extract.main()
+    index = pd.read_csv(INTERIM / "recordings/index.csv")
+    assert index["until"].tolist() == pytest.approx([0.1, 0.2, 2.2])
+    annotation.write_text("start,end,pose\n1.5,2.5,left\n")
+    with pytest.raises(InputError, match=r"row 2 .*past the video's end at 2\.3 s"):
+        extract.main()
 
 
 @pytest.mark.parametrize(

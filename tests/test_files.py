@@ -24,6 +24,17 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_folder_takes_the_place_of_a_link_and_what_it_named_stays(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk/old").touch()
+    (tmp_path / "out").symlink_to("disk")
+    with replacing_folder(tmp_path / "out") as draft:
+        (draft / "new").touch()
+    assert not (tmp_path / "out").is_symlink()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["new"]
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["old"]
+
+
 def test_after_an_error_the_old_output_stands_and_no_litter(tmp_path: Path) -> None:
     with replacing_folder(tmp_path / "out") as draft:
         (draft / "good").touch()

@@ -145,6 +145,7 @@ def test_a_wrong_value_is_named_with_its_file(
         ({"augment.turn": 30}, "turn, nod and background need a target in faces"),
         ({"augment.background": 0.4}, "turn, nod and background need a target in faces"),
         ({"optimizer": "nesterov", "momentum": 0}, "nesterov needs momentum"),
+        ({"filters": [[8, 8]], "pool_dropout": 0.1, "last_pool": False}, "needs a max-pool"),
     ],
 )
 def test_what_is_of_no_use_to_networks_of_objects_is_refused(

@@ -94,6 +94,15 @@ def test_an_animation_has_moments_too(tmp_path: Path) -> None:
     assert read_moment(f"{path}@0.5s").frame == 2
 
 
+def test_a_last_frame_is_seen_as_long_as_it_is_held(tmp_path: Path) -> None:
+    frames = [Image.new("L", (8, 6), brightness) for brightness in (0, 200)]
+    path = tmp_path / "a.gif"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=[200, 3000])
+    assert read_moment(f"{path}@3.1s").frame == 1
+    with pytest.raises(InputError, match=r"has no moment 3\.3 s; its last frame begins at 0\.2 s"):
+        read_moment(f"{path}@3.3s")
+
+
 @pytest.mark.parametrize(("time", "frame"), [("3.3e-05", 0), ("0.1", 1), ("1", 9)])
 def test_a_moment_as_python_writes_it(clip: Path, time: str, frame: int) -> None:
     assert read_moment(f"{clip}@{time}s").frame == frame
@@ -280,6 +289,24 @@ def test_a_folder_that_is_closed_is_named(tmp_path: Path) -> None:
     assert [str(error) for error in told] == [
         f"{tmp_path / 'closed'}: cannot be read (Permission denied)"
     ]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
+def test_of_a_closed_folder_nobody_knows_what_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    told: list[InputError] = []
+    assert media_files(tmp_path / "closed", told.append) == []
+    assert len(told) == 1
+
+
+def test_what_is_hidden_is_passed_over_but_not_a_folder_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".cache/in").mkdir(parents=True)
+    for name in (".cache/in/a.png", ".trashed-b.png", "c.png"):
+        picture(tmp_path / name)
+    told: list[InputError] = []
+    assert media_files(tmp_path, told.append) == [tmp_path / "c.png"]
+    assert media_files(tmp_path / ".cache", told.append) == [tmp_path / ".cache/in/a.png"]
+    assert told == []
 
 
 def test_what_is_neither_file_nor_folder_is_not_opened() -> None:

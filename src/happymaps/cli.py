@@ -30,9 +30,9 @@ standard error says so. `frame` (from 0) and `time` (seconds) stay empty for pic
 `confidence` is the output of the winning neuron: a probability, but for a network with a linear
 head, whose output is cut off at 0 and 1. "left" is the left of the person in the picture.
 Of a folder, pictures and videos are known by their suffix, also those in folders below it, but not
-behind links to folders. Of videos and of animations (GIF, PNG, WebP) every frame is answered, of
-another file with several pictures (TIFF, AVIF) the first. A name that begins with a dash is
-written ./-name.
+behind links to folders, and what is hidden (.name) is passed over. Of videos and of animations
+(GIF, PNG, WebP) every frame is answered, of another file with several pictures (TIFF, AVIF) the
+first. A name that begins with a dash is written ./-name.
 Files that cannot be read are named and the others answered; the exit code is 1 then. Of a video
 that is damaged half-way, the frames before the damage may have been answered."""
 
@@ -234,8 +234,9 @@ def _require_place(output: Path, inputs: Sequence[str]) -> None:
 
     pictures = [moment_of(given)[0] for given in inputs]
     for target in (Path(f"{output}.png"), Path(f"{output}.json")):
-        if target.is_dir() or any(_is_same(target, picture) for picture in pictures):
-            what = "a folder" if target.is_dir() else "one of the pictures"
+        is_there = os.path.isdir(target)  # noqa: PTH112, for `Path.is_dir` raises at closed doors
+        if is_there or any(_is_same(target, picture) for picture in pictures):
+            what = "a folder" if is_there else "one of the pictures"
             raise InputError(f"{target}: is {what}; choose another --output")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -362,7 +363,7 @@ def _network_file(name: str, params: "Params | Cifar10Params") -> Path:
     if name.endswith(".safetensors"):
         return Path(name)
     file = MODELS / f"{name}.safetensors"
-    if not file.is_file():
+    if not file.is_file() or file.parent != MODELS:
         there = ", ".join(sorted(model.stem for model in MODELS.glob("*.safetensors")))
         trained = f"; there are {there}" if there else ""
         known = f"; `dvc repro train@{name}` trains it" if name in params.networks else ""

@@ -14,7 +14,7 @@ import yaml
 from happymaps.errors import InputError
 from happymaps.figures import Row, draw_sheet
 from happymaps.images.decode import read_grey
-from happymaps.params import POSES, Params, Pose
+from happymaps.params import POSES, Params, Pose, load_study
 from happymaps.sources.sample import USERS, draw_cast
 from happymaps.sources.strangers import draw_strangers
 from happymaps.stages.layout import MORE_PEOPLE
@@ -81,7 +81,7 @@ def run_demo(project: Path, folder: Path, *, people: int) -> None:
         InputError: not called in a project, `folder` taken, people out of range, a network that it
             needs is not in params, or a failed run.
     """
-    folder = folder.resolve()
+    folder = folder.absolute()
     prepare(project, folder, people=people)
     # The stages call `python`: it has to be the one that runs this.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -109,8 +109,10 @@ def prepare(project: Path, folder: Path, *, people: int) -> None:
         raise InputError(f"{folder}: is among what is copied into it; name another folder")
     if not 2 <= people <= len(USERS):
         raise InputError(f"a cast has between 2 and {len(USERS)} people, not {people}")
-    missing = set(_NETWORKS) - Params.load(project / "params.yaml").networks.keys()
-    if missing:
+    params = load_study(project / "params.yaml")
+    if not isinstance(params, Params):
+        raise InputError(f"{project}: a study; type this in the project's folder")
+    if missing := set(_NETWORKS) - params.networks.keys():
         raise InputError(f"params.yaml: the demo needs the networks {', '.join(sorted(missing))}")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _MARK).touch()
@@ -126,9 +128,9 @@ def prepare(project: Path, folder: Path, *, people: int) -> None:
             with_landmarks=name == "youtube_faces",
         )
     shutil.copytree(folder / "data/sample/annotations", folder / "data/annotations")
-    params = folder / "params.yaml"
-    content = yaml.safe_dump(_with_cast(params, folder), sort_keys=False)
-    params.write_text(content, encoding="utf-8")
+    drawn = folder / "params.yaml"
+    content = yaml.safe_dump(_with_cast(drawn, folder), sort_keys=False)
+    drawn.write_text(content, encoding="utf-8")
     draw_cast_sheet(folder / "data/sample/cmu_faces", folder / "plots/cast.png")
 
 

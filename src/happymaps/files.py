@@ -42,6 +42,8 @@ def replacing(target: Path) -> Iterator[Path]:
         if target.is_dir() and not target.is_symlink():
             _exchange(target, draft, workshop / _PREVIOUS)
         else:
+            if draft.is_dir():
+                target.unlink(missing_ok=True)  # a link, which no folder can take the place of
             draft.replace(target)
     finally:
         shutil.rmtree(workshop, ignore_errors=True)

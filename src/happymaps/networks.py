@@ -77,9 +77,7 @@ class Standardization(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) -> the same; an image of one shade becomes 0."""
-        mean = images.mean(dim=(1, 2, 3), keepdim=True)
-        variance = images.var(dim=(1, 2, 3), correction=0, keepdim=True)
-        return (images - mean) / (variance + _FLATTEST**2).sqrt()
+        return nn.functional.layer_norm(images, images.shape[1:], eps=_FLATTEST**2)
 
 
 class LocalStandardization(nn.Module):
@@ -401,7 +399,7 @@ def load_network(path: Path) -> SavedNetwork:
         InputError: when the file is missing, damaged, or not a network of this project.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such network file; `dvc repro` trains it")
+        raise InputError(f"{path}: no network file; `dvc repro` makes those of data/models")
     try:
         with safe_open(path, framework="pt") as file:
             description: dict[str, Any] = json.loads((file.metadata() or {})[_METADATA_KEY])
@@ -411,6 +409,9 @@ def load_network(path: Path) -> SavedNetwork:
         network = Network(spec, crop.size, crop.channels)
         network.load_state_dict(weights)
         name = str(description["name"])
+    except OSError as error:
+        # Whatever it is, the library says that the file is not there.
+        raise InputError(f"{path}: cannot be read") from error
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: not a HappyMaps network ({error})") from error
     network = network.to(memory_format=torch.channels_last)

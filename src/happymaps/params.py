@@ -310,6 +310,8 @@ class NetworkParams(_Section):
                 "test_time_augmentation needs the target pose or object: what is not left tells"
                 " nothing of its mirror image"
             )
+        if self.pool_dropout and len(self.filters) == 1 and not self.last_pool:
+            raise ValueError("pool_dropout needs a max-pool: more filters, or last_pool")
         if self.optimizer == "nesterov" and not self.momentum:
             raise ValueError("nesterov needs momentum")
         return self

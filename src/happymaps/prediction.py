@@ -20,7 +20,7 @@ from happymaps.evaluation import answers
 from happymaps.images.crop import centre_square, cut_out, method_of, part_of
 from happymaps.images.decode import read_picture, to_colour, to_grey
 from happymaps.images.faces import find_face
-from happymaps.images.video import stream_frames
+from happymaps.images.video import duration_of, stream_frames
 from happymaps.networks import SavedNetwork
 from happymaps.params import ColourCropParams, CropParams
 from happymaps.sources.face_names import parse_name
@@ -28,17 +28,17 @@ from happymaps.sources.face_names import parse_name
 # What is taken out of a folder; a file named by itself is tried whatever it is called.
 MEDIA_SUFFIXES = frozenset(
     {
-        ".apng", ".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jp2", ".jpeg",
-        ".jpg", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp",
-        ".3g2", ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4",
-        ".mpeg", ".mpg", ".mts", ".ogv", ".webm", ".wmv",
+        ".apng", ".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jp2", ".jpe",
+        ".jpeg", ".jpg", ".mpo", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp",
+        ".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov",
+        ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".vob", ".webm", ".wmv",
     }
 )  # fmt: skip
 _ANIMATED_FORMATS = {"GIF", "PNG", "WEBP"}
 _MPEG_SUFFIXES = {".mpeg", ".mpg"}  # Pillow counts them as pictures, and cannot decode them
 _MOTION_JPEG = {".mjpeg", ".mjpg"}  # frames one after the other, of which Pillow sees the first
 _MOMENT = re.compile(r"(?P<path>.+)@(?P<seconds>\d+(?:\.\d+)?(?:e-\d+)?)s", re.DOTALL)
-_LAST_FRAME = 1.0  # seconds that a video's last frame is granted
+_LAST_FRAME = 1.0  # seconds that a last frame is granted where a video does not say its length
 
 
 class Picture(NamedTuple):
@@ -131,29 +131,32 @@ def _require_file(path: Path) -> None:
 def media_files(path: Path, unreadable: Callable[[InputError], object]) -> list[Path]:
     """The path itself; of a folder, all pictures and videos below it by their suffix, sorted.
 
+    What is hidden, that is begins with a dot, is passed over.
+
     Args:
         path: a file or a folder.
         unreadable: told of each folder below that cannot be read.
 
     Raises:
-        InputError: for a folder without any.
+        InputError: for a folder without any, of which all can be read.
     """
     if not os.path.isdir(path):  # noqa: PTH112, for `Path.is_dir` raises where one may not look
         return [path]
 
-    def tell(error: OSError) -> None:
+    closed: list[OSError] = []
+    found: list[Path] = []
+    for folder, folders, names in os.walk(path, onerror=closed.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            Path(folder) / name
+            for name in names
+            if Path(name).suffix.lower() in MEDIA_SUFFIXES and not name.startswith(".")
+        ]
+    for error in closed:
         unreadable(InputError(f"{error.filename}: cannot be read ({error.strerror})"))
-
-    found = sorted(
-        Path(folder) / name
-        for folder, _, names in os.walk(path, onerror=tell)
-        for name in names
-        # What a Mac writes beside a file on a foreign disk begins with these.
-        if Path(name).suffix.lower() in MEDIA_SUFFIXES and not name.startswith("._")
-    )
-    if not found:
+    if not found and not closed:
         raise InputError(f"{path}: no picture or video in this folder")
-    return found
+    return sorted(found)
 
 
 def moment_of(given: str) -> tuple[Path, float | None]:
@@ -183,10 +186,15 @@ def read_moment(given: str, *, colour: bool = False) -> Picture:
         if picture.time > seconds:
             return shown or picture
         shown = picture
-    if shown is None or shown.time is None or seconds > shown.time + _LAST_FRAME:
+    if shown is None or shown.time is None or seconds > _end_of(path, shown.time):
         end = "" if shown is None else f"; its last frame begins at {shown.time:g} s"
         raise InputError(f"{path}: has no moment {seconds:g} s{end}")
     return shown
+
+
+def _end_of(video: Path, last: float) -> float:
+    """When the last frame, which begins at `last`, is gone, in seconds."""
+    return max(last + _LAST_FRAME, duration_of(video) or 0)
 
 
 def preprocess(

@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from happymaps.errors import InputError
-from happymaps.images.video import _Decoding, extract_frames, ffmpeg_binary, stream_frames
+from happymaps.images.video import (
+    _Decoding,
+    duration_of,
+    extract_frames,
+    ffmpeg_binary,
+    stream_frames,
+)
 from toys import takes_any_name
 
 TEST_PATTERN = ("-f", "lavfi", "-i", "testsrc=size=64x48:rate=10:duration=1")
@@ -202,6 +208,22 @@ def test_a_title_is_not_taken_for_a_frame(tmp_path: Path, folder: Path, comment:
     assert extract_frames(video, folder) == TENTHS
 
 
+@pytest.mark.parametrize("seconds", [0.5, 75.25, 3700.0])
+def test_duration(tmp_path: Path, seconds: float) -> None:
+    still = ("-f", "lavfi", "-i", f"color=size=16x16:rate=4:duration={seconds}")
+    title = ("-metadata", "title=Duration: 09:00:00.00")
+    video = ffmpeg(tmp_path / "clip.mp4", *still, *title, "-preset", "ultrafast")
+    assert duration_of(video) == seconds
+
+
+def test_what_tells_no_duration_has_none(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:], duration=200)
+    broken_video(tmp_path / "a.mp4", "text")
+    assert duration_of(tmp_path / "a.webp") is None
+    assert duration_of(tmp_path / "a.mp4") is None
+
+
 def broken_video(path: Path, kind: str) -> None:
     if kind == "text":
         path.write_text("not a video\n" * 100)
@@ -220,8 +242,8 @@ def broken_video(path: Path, kind: str) -> None:
     [
         ("text", "Invalid data found"),
         ("empty", "Invalid data found"),
-        ("truncated", "Invalid data found"),
-        ("sound", "Invalid argument|matches no streams"),
+        ("truncated", "moov atom not found ... .*Invalid data found"),
+        ("sound", "no film in it, only sound; .*(Invalid argument|matches no streams)$"),
     ],
 )
 def test_broken_videos_are_named_with_the_reason(
@@ -261,6 +283,7 @@ def test_a_coloured_log_is_read_all_the_same(
     video = ffmpeg(tmp_path / "a.mp4", *TEST_PATTERN)
     assert len(extract_frames(video, folder)) == 10
     assert len(list(stream_frames(video))) == 10
+    assert duration_of(video) == 1
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.svg", "a.mp4"])
@@ -315,7 +338,7 @@ def test_a_song_with_a_cover_is_no_video(tmp_path: Path, cover: Path) -> None:
     tone = ("-f", "lavfi", "-i", "sine=duration=1", "-i", cover)
     both = ("-map", "0", "-map", "1", "-c:v", "copy", "-disposition:v:0", "attached_pic")
     song = ffmpeg(tmp_path / "a.m4a", *tone, *both)
-    with pytest.raises(InputError, match="damaged, or no video"):
+    with pytest.raises(InputError, match="no film in it, only sound"):
         list(stream_frames(song))
 
 
@@ -441,11 +464,26 @@ def test_an_ffmpeg_that_cannot_be_started_leaves_no_pipe_open(
     assert len(list(Path("/dev/fd").iterdir())) == before
 
 
+@pytest.mark.parametrize("name", ["a%20dance.webp", "a%d.png", "%03d.gif", "a%20b.mp4", "%d.mjpeg"])
+def test_a_name_with_a_number_in_it_is_one_file(tmp_path: Path, folder: Path, name: str) -> None:
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
+    if name.endswith(("mp4", "mjpeg")):
+        ffmpeg(tmp_path / "plain", *TEST_PATTERN, "-f", name.rpartition(".")[2])
+        (tmp_path / "plain").rename(tmp_path / name)
+    else:
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], duration=200)
+    count = 10 if name.endswith(("mp4", "mjpeg")) else 2
+    assert len(list(stream_frames(tmp_path / name))) == count
+    assert len(extract_frames(tmp_path / name, folder)) == count
+
+
 def test_missing_video(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(InputError, match=r"none\.mp4: no such video"):
         extract_frames(tmp_path / "none.mp4", folder)
     with pytest.raises(InputError, match=r"none\.mp4: no such video"):
         next(stream_frames(tmp_path / "none.mp4"))
+    with pytest.raises(InputError, match=r"none\.mp4: no such video"):
+        duration_of(tmp_path / "none.mp4")
 
 
 @pytest.fixture

@@ -136,6 +136,13 @@ def leaves_of(params: dict[str, Any], name: str) -> set[str]:
     return {leaf for key in value for leaf in leaves_of(params, f"{name}.{key}")}
 
 
+# Which networks are tested is what the stages are made for. Where they are trained changes no
+# figure, and should cost nobody hours.
+NO_PARAM_OF_A_STAGE = {
+    f"cross_validate.{name}" for name in ("networks", "backend", "jobs", "address")
+}
+
+
 def read_params(stage: Stage) -> set[str]:
     """Leaves that a stage reads: `params.crop.size`, or all of crop where it hands on the whole."""
     text = SRC.joinpath(*stage.module.split(".")).with_suffix(".py").read_text()
@@ -161,8 +168,7 @@ def read_params(stage: Stage) -> set[str]:
                 leaves |= {f"crop.{name}" for name in remembered.model_fields}
                 continue
             name = f"{section}.{key}" if key in params[section] else section
-            # Which networks are tested is what the stages are made for.
-            leaves |= leaves_of(params, name) - {"cross_validate.networks"}
+            leaves |= leaves_of(params, name) - NO_PARAM_OF_A_STAGE
         elif section in params:
             leaves.add(section)
     return leaves

@@ -220,6 +220,10 @@ def test_of_four_poses_a_head_is_called_left_where_left_is_the_likeliest(
     chances = logits_of(network, images).softmax(dim=1)[:, network.spec.classes.index("left")]
     assert 0.25 < chances[1] < 0.5
     assert turn_curve(network, images, torch.tensor([0.0, 30.0])) == {0.0: 0.0, 30.0: 1.0}
+    faces, alike = heads([0.45] * 2, ["left"] * 2), table(HERE, ["left"], 2)
+    rows = diagnose(network, faces, [HEAD] * 2, alike, alike)
+    assert [(row["left_recall"], row["cost"]) for row in rows] == [(1, 0)] * len(rows)
+    assert rows
 
 
 def test_a_person_shows_the_classes_of_their_poses(spec: NetworkParams) -> None:

@@ -126,12 +126,18 @@ def test_only_right_answers_are_moved(spec: NetworkParams) -> None:
     never = by_hand(spec, {}, bias=-1)
     result = look(never, faces_with({"left": MIDDLE}), images=100)
     assert result.images == {"left": 0, "others": 30}
-    assert np.isnan(result.held_left).all()
-    assert (result.held == 1).all()
-    assert result.figures()["share_left"] is None
+    assert (result.held_others == 1).all()
+    # What was never answered rightly cannot be kept.
+    assert (result.held == 0.5).all()
+    assert result.figures()["share_left"] == 0
+    assert np.isnan(result.score_left).all()
+    others = look(never, faces_with({}).subset(pd.Series([True, False] * 20)), images=100)
+    assert others.images == {"left": 0, "others": 20}
+    assert others.figures()["share_left"] is None
+    assert others.figures()["share"] == 1
     always = look(by_hand(spec, {}, bias=1), faces_with({}).subset(pd.Series([True, False] * 20)))
     assert always.images == {"left": 0, "others": 0}
-    assert always.figures()["share"] is None
+    assert always.figures()["share"] == 0
 
 
 def test_a_linear_head_is_moved_too(spec: NetworkParams) -> None:

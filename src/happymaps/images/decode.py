@@ -58,7 +58,9 @@ def read_picture(
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
         raise InputError(f"{path}: more than {most} megapixels; make it smaller") from error
     except Exception as error:  # damaged bytes make the decoders raise errors of every kind
-        reason = "not a picture that can be read" if "identify" in str(error) else str(error)
+        reason = getattr(error, "strerror", None) or str(error)
+        if "identify" in reason:
+            reason = "not a picture that can be read"
         raise InputError(f"{path}: {reason}") from error
 
 

@@ -31,6 +31,7 @@ _HARMLESS = re.compile(
     "unable to decode APP fields|app: invalid len|non monotonically increasing dts to muxer"
     r"|^\[mp[123]\w* @ \w+\] (\[error\] )?Header missing"
 )
+_DURATION = re.compile(r"^  Duration: (\d+):(\d\d):(\d\d\.\d+)", re.MULTILINE)
 _TICKS = 1_000_000  # a second, in which frames are timed
 _NO_TIME = -(1 << 63)
 # A pixel, in its heights. Of films it is 2 at most; a file may claim anything.
@@ -110,7 +111,30 @@ def stream_frames(
             yield time, frame
 
 
-def _frames_of(video: Path, rate: float | None) -> Any:
+def duration_of(video: Path) -> float | None:
+    """How long a video lasts by its container, in seconds; None where that does not say.
+
+    A last frame that is held, as in many animations, ends then.
+
+    Raises:
+        InputError: no such file.
+    """
+    # It tells of every file that it opens; of nothing more is there a need.
+    stream = _source_of(video).output("-", format="null", t=0).global_args("-nostdin")
+    command = ffmpeg.compile(stream, cmd=ffmpeg_binary())
+    told = subprocess.run(command, capture_output=True, env=_plain_log(), check=False).stderr
+    if (found := _DURATION.search(told.decode(errors="replace"))) is None:
+        return None
+    hours, minutes, seconds = map(float, found.groups())
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def _plain_log() -> dict[str, str]:
+    """Our surroundings, but for colours in ffmpeg's log."""
+    return os.environ | {"AV_LOG_FORCE_NOCOLOR": "1"}
+
+
+def _source_of(video: Path) -> Any:
     if not video.is_file():
         raise InputError(f"{video}: no such video")
     try:
@@ -118,11 +142,18 @@ def _frames_of(video: Path, rate: float | None) -> Any:
     except UnicodeEncodeError as error:
         raise InputError(f"{video}: ffmpeg takes names in UTF-8 only; rename it") from error
     # A playlist could name addresses: ffmpeg may open local files and nothing else.
-    source = ffmpeg.input(f"file:{video}", protocol_whitelist="file", format_whitelist=_FORMATS)
+    # ffmpeg would take a picture whose name has a %d for one of many.
+    kind = {"format": animation} if (animation := _animation(video)) else {}
+    return ffmpeg.input(
+        f"file:{video}", protocol_whitelist="file", format_whitelist=_FORMATS, **kind
+    )
+
+
+def _frames_of(video: Path, rate: float | None) -> Any:
     # The first track of pictures that is a film: covers and thumbnails are tracks of their own,
     # and frames of two tracks would come mixed.
-    film = source["V:0"]
-    frames = _on_white_paper(film) if _may_be_transparent(video) else film
+    film = _source_of(video)["V:0"]
+    frames = _on_white_paper(film) if _animation(video) else film
     if rate is not None:
         # Of each moment what is on the screen then; by default it would be the nearest frame.
         frames = frames.filter("fps", fps=rate, round="up")
@@ -130,11 +161,13 @@ def _frames_of(video: Path, rate: float | None) -> Any:
     return frames.filter("scale", f"max(1, round(iw * clip(sar, 1/{_WIDEST}, {_WIDEST})))", "ih")
 
 
-def _may_be_transparent(video: Path) -> bool:
-    """Whether it is an animated PNG or WebP; ffmpeg itself fills what is transparent in a GIF."""
+def _animation(video: Path) -> str | None:
+    """The format of an animated PNG or WebP, in which ffmpeg leaves transparent what is."""
     with video.open("rb") as file:
         start = file.read(12)
-    return start.startswith(b"\x89PNG") or (start.startswith(b"RIFF") and start.endswith(b"WEBP"))
+    if start.startswith(b"\x89PNG"):
+        return "apng"
+    return "webp_anim" if start.startswith(b"RIFF") and start.endswith(b"WEBP") else None
 
 
 def _on_white_paper(frames: Any) -> Any:
@@ -179,7 +212,7 @@ class _Decoding:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 pass_fds=[timing],
-                env=os.environ | {"AV_LOG_FORCE_NOCOLOR": "1"},
+                env=_plain_log(),
             )
         except BaseException:
             os.close(timed)
@@ -187,7 +220,7 @@ class _Decoding:
         finally:
             os.close(timing)
         self.pictures = cast(BufferedReader, self._process.stdout)
-        self._complaint = ""
+        self._complaints: list[str] = []  # the first and the last
         self._readers = [
             threading.Thread(target=self._read_times, args=[timed], daemon=True),
             threading.Thread(target=self._read_log, daemon=True),
@@ -205,11 +238,13 @@ class _Decoding:
             reader.join()
         if kind is not None:
             return
-        if code != 0 or self._complaint:
+        if code != 0 or self._complaints:
             # Cut-off files may end well for ffmpeg, with a complaint in its log.
-            reason = self._complaint or f"exit code {code}"
+            reason = " ... ".join(self._complaints) or f"exit code {code}"
             if "Option not found" in reason:
                 raise InputError(f"{ffmpeg_binary()}: too old; ffmpeg 6 or newer is needed")
+            if "matches no streams" in reason:
+                raise InputError(f"{self.video}: no film in it, only sound; ffmpeg says: {reason}")
             raise InputError(f"{self.video}: damaged, or no video; ffmpeg says: {reason}")
         if self._count == 0:
             raise InputError(f"{self.video}: no frame in it")
@@ -231,7 +266,7 @@ class _Decoding:
             for raw in log:
                 line = raw.decode(errors="replace").strip()
                 if line and not _HARMLESS.search(line):
-                    self._complaint = line
+                    self._complaints = [*self._complaints[:1], line]
 
 
 def _read_ppm(pictures: BufferedReader) -> NDArray[np.uint8] | None:

@@ -39,7 +39,7 @@ class Limits:
     """What an honest archive stays under: bytes of all members, unpacked, and their number."""
 
     total_bytes: int = 1 << 30
-    members: int = 100_000
+    members: int = 200_000
 
 
 @dataclass

@@ -15,7 +15,7 @@ from happymaps.calibration import (
     reliability,
     rescaled_by_others,
 )
-from happymaps.cross_validation import answer_everybody
+from happymaps.cross_validation import Everybody, answer_everybody
 from happymaps.datasets import LabelledImages, load_faces, load_with_heads
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import predictions, scores
@@ -60,27 +60,14 @@ def main() -> None:
     index = read_index(INTERIM / "cmu_faces").set_index("image")
     table = table.join(index[["expression", "eyes", "scale"]], on="image")
     table["right"] = table["actual"] == table["predicted"]
-    figures: dict[str, Any] = {
+    calibration, diagram = _calibration(spec, found, faces.labels(spec))
+    figures = {
         **found.figures(spec, table),
         "recordings": _of_recordings(spec, found.also, frames),
         "by": {look: _means(table, look) for look in _LOOKS},
         "errors": _errors(table),
+        **calibration,
     }
-    diagram = pd.DataFrame(columns=["confidences", "images", "confidence", "accuracy"])
-    if spec.head == "softmax":
-        labels = faces.labels(spec)
-        rescaled = rescaled_by_others(found.logits, labels, found.fold)
-        tables = {
-            "as trained": reliability(found.logits, labels),
-            "rescaled": reliability(rescaled, labels),
-        }
-        diagram = pd.concat(tables, names=["confidences"]).reset_index("confidences")
-        figures["calibration"] = {
-            "temperature": fit_temperature(found.logits, labels),
-            # Not "error": DVC takes a figure of that name for a file that it cannot read.
-            "expected_error": expected_calibration_error(tables["as trained"]),
-            "expected_error_rescaled": expected_calibration_error(tables["rescaled"]),
-        }
     write_json(METRICS / "cross_validate" / f"{name}.json", figures)
     write_csv(CROSS_VALIDATED / f"{name}.csv", table)
     folder = PLOTS / "cross_validate" / name
@@ -99,6 +86,27 @@ def _of_recordings(
         return {}
     each = [scores(spec, logits, frames, predictions(spec, logits, frames)) for logits in answers]
     return {key: statistics.mean(one[key] for one in each) for key in _RECORDED}
+
+
+def _calibration(
+    spec: NetworkParams, found: Everybody, labels: Tensor
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Whether it is right as often as it says: figures and a diagram, none without the softmax."""
+    if spec.head != "softmax":
+        return {}, pd.DataFrame(columns=["confidences", "images", "confidence", "accuracy"])
+    rescaled = rescaled_by_others(found.logits, labels, found.fold)
+    tables = {
+        "as trained": reliability(found.logits, labels),
+        "rescaled": reliability(rescaled, labels),
+    }
+    figures = {
+        "temperature": fit_temperature(found.logits, labels),
+        # Not "error": DVC takes a figure of that name for a file that it cannot read.
+        "expected_error": expected_calibration_error(tables["as trained"]),
+        "expected_error_rescaled": expected_calibration_error(tables["rescaled"]),
+    }
+    diagram = pd.concat(tables, names=["confidences"]).reset_index("confidences")
+    return {"calibration": figures}, diagram
 
 
 def _means(table: pd.DataFrame, look: str) -> dict[str, float]:

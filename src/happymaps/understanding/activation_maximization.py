@@ -174,8 +174,8 @@ def _own_filters(layer: Conv2D, neurons: Tensor, inputs: Tensor) -> Tensor:
 
 
 def _penalty(images: Tensor, params: HappymapsParams) -> Tensor:
-    """Total variation (of absolute differences, down and across), and the Lp norm to the power of p
-    of the distance from grey; summed over everything.
+    """Total variation (of absolute differences, down and across), and the Lp norm of the contrast
+    (0 for grey, 1 for black and white) to the power of p, over p; summed over everything.
     """
     penalty = images.new_zeros(())
     if params.total_variation:

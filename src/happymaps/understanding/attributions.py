@@ -21,16 +21,6 @@ from happymaps.understanding.perturbation import is_local, mean_of_windows, patc
 
 # What an explanation must be better than: it knows nothing, or only the image.
 CONTROLS = ("random", "edges")
-# Methods whose values below 0 speak against the class; the others have none.
-SIGNED: frozenset[str] = frozenset(
-    {
-        "guided_backpropagation",
-        "integrated_gradients",
-        "occlusion",
-        "pixel_importance",
-        "lime",
-    }
-)
 
 _GREY = 0.5
 _PLACES = 32  # of a patch along a side of the image, where more would take too long
@@ -106,8 +96,8 @@ def attribute(
         seed: of noise and samples, the same for every image but for those of `random`.
 
     Returns:
-        (N, H, W) float32 on the CPU. Larger speaks more for the class; below 0, which only
-        `SIGNED` methods reach, speaks against it.
+        (N, H, W) float32 on the CPU. Larger speaks more for the class; below 0, which
+        saliency, SmoothGrad, Grad-CAM and the controls never are, speaks against it.
 
     Raises:
         InputError: when there is no such method, or images or classes do not fit the network.

@@ -111,8 +111,9 @@ def diagnose(
         A row for every one of `DIFFERENCES`, for all of them together, and the turn's, the
         costliest first: `difference`; its `faces` and `subject` values; how many of the
         person's `heads` they come from; `images` changed;
-        `accuracy`, `balanced_accuracy` and `left_recall` then; `cost`, how much of the balanced
-        accuracy is gone. Only the turn's row when no head can be compared or changed.
+        `accuracy`, `balanced_accuracy` and `left_recall` then, by the largest output; `cost`, how
+        much of the balanced accuracy is gone. Only the turn's row when no head can be compared or
+        changed.
     """
     poses = sorted(_well_found(training) & _well_found(subject))
     rows = [] if turn is None else [turn]
@@ -162,7 +163,9 @@ def _cost(
 ) -> Row:
     names = list(DIFFERENCES) if name == ALL else [name]
     logits = logits_of(network, changed(faces.images, boxes, names, here, there))
-    figures = scores(network.spec, logits, faces, predictions(network.spec, logits, faces))
+    table = predictions(network.spec, logits, faces)
+    figures = scores(network.spec, logits, faces, table)
+    called_left = (table["predicted"] == "left")[table["pose"] == "left"]
     columns = DIFFERENCES.get(name, [])
     return {
         "difference": name,
@@ -171,7 +174,7 @@ def _cost(
         "images": len(faces),
         "accuracy": figures["accuracy"],
         "balanced_accuracy": figures["balanced_accuracy"],
-        "left_recall": figures["true_positives"] / figures["left"] if figures["left"] else None,
+        "left_recall": float(called_left.mean()) if len(called_left) else None,
         "cost": 1 - figures["balanced_accuracy"],
     }
 

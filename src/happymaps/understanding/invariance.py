@@ -69,12 +69,12 @@ class Position:
     @property
     def held(self) -> Maps:
         """(S, K, K): both kinds with equal weight, so that "never left" has no more than 0.5."""
-        kinds = {"left": self.held_left, "others": self.held_others}
-        there = [maps for kind, maps in kinds.items() if self.images[kind]]
+        kinds = (self.held_left, self.held_others)
+        there = [maps for maps in kinds if not np.isnan(maps).any()]
         return np.mean(there, axis=0) if there else self.held_left
 
     def figures(self) -> dict[str, Any]:
-        """Numbers for a metrics file; None where no image could be moved.
+        """Numbers for a metrics file; None of a kind that does not occur.
 
         `share` is the mean of `held`, `share_left` and `share_others` those of its halves, and
         `by_scale` the mean of `held` at each scale.
@@ -118,22 +118,27 @@ def position(
         seed: of the choice.
 
     Returns:
-        Maps over the offsets; NaN for a kind of which no image is answered rightly.
+        Maps over the offsets. Of a kind of which no image is answered rightly, shares are 0; of one
+        that does not occur they are NaN. So are the scores of both.
     """
     labels = faces.labels(network.spec)
     right = logits_of(network, faces.images).argmax(dim=1) == labels
     is_left = torch.tensor((faces.truth["pose"] == "left").to_numpy())
-    rows = {"left": right & is_left, "others": right & ~is_left}
+    kinds = {"left": is_left, "others": ~is_left}
     generator = np.random.default_rng(seed)
     places = np.linspace(-reach, reach, offsets)
     held, score, counts = {}, {}, {}
-    for kind, mask in rows.items():
-        some = np.sort(generator.permutation(np.flatnonzero(mask.numpy()))[: images // 2])
+    for kind, mask in kinds.items():
+        known = np.flatnonzero((right & mask).numpy())
+        some = np.sort(generator.permutation(known)[: images // 2])
         counts[kind] = len(some)
         chosen = torch.from_numpy(some)
         held[kind], score[kind] = _move_about(
             network, faces.images[chosen], labels[chosen], places, scales
         )
+        if not len(known) and mask.any():
+            # Of what was never answered rightly nothing can be kept.
+            held[kind][:] = 0
     return Position(
         tuple(scales), places, counts, held["left"], held["others"], score["left"], score["others"]
     )

@@ -62,19 +62,16 @@ def rank_correlations(one: Tensor, other: Tensor) -> Tensor:
     Absolute values are ranked: a map that only turned its sign names the same pixels.
 
     Args:
-        one: (N, H, W) on the CPU.
-        other: (N, H, W) on the CPU.
+        one: (N, H, W) on the CPU, none of one value.
+        other: (N, H, W) on the CPU, none of one value.
 
     Returns:
-        (N,) float64 in [-1, 1] but for rounding. Where one of the two is constant 0; where both
-        are 1, for nothing changed.
+        (N,) float64 in [-1, 1] but for rounding.
     """
     ranks = [
         torch.from_numpy(rankdata(maps.abs().flatten(1).numpy(), axis=1)) for maps in (one, other)
     ]
-    found = correlations(*ranks).diagonal()
-    constant, also = _constant(one), _constant(other)
-    return torch.where(constant & also, 1.0, found.where(~(constant ^ also), 0.0))
+    return correlations(*ranks).diagonal()
 
 
 def structural_similarities(one: Tensor, other: Tensor) -> Tensor:
@@ -83,11 +80,11 @@ def structural_similarities(one: Tensor, other: Tensor) -> Tensor:
     Absolute values are compared, each map's stretched to [0, 1].
 
     Args:
-        one: (N, H, W) on the CPU, sides of at least 3.
-        other: (N, H, W) on the CPU.
+        one: (N, H, W) on the CPU, sides of at least 3, none of one value.
+        other: (N, H, W) on the CPU, none of one value.
 
     Returns:
-        (N,) float64 in [-1, 1]; constant maps as in `rank_correlations`.
+        (N,) float64 in [-1, 1].
     """
     window = min(_WINDOW, *one.shape[1:])
     window -= 1 - window % 2
@@ -96,9 +93,7 @@ def structural_similarities(one: Tensor, other: Tensor) -> Tensor:
         structural_similarity(left, right, win_size=window, data_range=1)  # type: ignore[no-untyped-call]
         for left, right in pairs
     ]
-    constant, also = _constant(one), _constant(other)
-    similar = torch.tensor(found, dtype=torch.float64)
-    return torch.where(constant & also, 1.0, similar.where(~(constant ^ also), 0.0))
+    return torch.tensor(found, dtype=torch.float64)
 
 
 def _constant(maps: Tensor) -> Tensor:
@@ -113,8 +108,7 @@ def _stretched(maps: Tensor) -> NDArray[np.float64]:
     strength = maps.abs().double()
     low = strength.amin(dim=(1, 2), keepdim=True)
     height = strength.amax(dim=(1, 2), keepdim=True) - low
-    # A constant map becomes 0.
-    stretched: NDArray[np.float64] = ((strength - low) / height.where(height > 0, 1)).numpy()
+    stretched: NDArray[np.float64] = ((strength - low) / height).numpy()
     return stretched
 
 
