@@ -1,8 +1,9 @@
 """What changing training images costs: a part of the generalist's training steps.
 
-Images and heads are random, of the real size; as many batches are changed as steps are trained,
-with the same number of threads. The two take turns, and the best of the rounds counts: what else
-the machine does can only slow a round down.
+Images are random, of the real size, with a head in the middle of each. All of them look straight
+ahead, so all may be turned, which costs most; OpenCV, which turns them, takes all cores. As many
+batches are changed as steps are trained. The two take turns, and the best of the rounds counts:
+what else the machine does can only slow a round down.
 """
 
 import json

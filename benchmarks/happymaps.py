@@ -16,6 +16,8 @@ All else is what they do by default, but for what grey images between 0 and 1 ne
 - torch-lucent: `channels=1`, without ImageNet's normalisation (`preprocess=False`) and without
   enlarging to 224 pixels (`fixed_image_size`). It gets each ReLU as a layer of its own, as in the
   networks of its documentation: a neuron silenced by its ReLU has no gradient, and stays silent.
+  As in its documentation nobody freezes the weights, so it computes their gradients too, of which
+  the maps have no need.
 - tf-keras-vis: `input_range=(0, 1)`. Of the ways to adapt its defaults it reaches the highest
   activations; with the step's size scaled to the range too, or with the image scaled to 0 to 255
   before the network, they are lower.

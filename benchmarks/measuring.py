@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,43 @@ def in_own_process(script: str, name: str, threads: int) -> dict[str, Any]:
         sys.exit(f"{name} failed:\n{done.stderr}")
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
+
+
+def peak_memory(process: "subprocess.Popen[Any]", *, every: float) -> int:
+    """The most memory in KiB that a process and all below it held at once, until it ends.
+
+    Looked at `every` so many seconds, in /proc. What a system remembers of its children's memory
+    would not do: there, one begins with its parent's.
+    """
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, _memory_of_tree(process.pid))
+        time.sleep(every)
+    return peak
+
+
+def _memory_of_tree(root: int) -> int:
+    """Proportional set size in KiB of a process and all below it; pages shared count once."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            parent = _field(entry / "status", "PPid")
+            children.setdefault(parent, []).append(int(entry.name))
+    todo, total = [root], 0
+    while todo:
+        pid = todo.pop()
+        total += _field(Path(f"/proc/{pid}/smaps_rollup"), "Pss")
+        todo += children.get(pid, [])
+    return total
+
+
+def _field(file: Path, name: str) -> int:
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:  # ended meanwhile
+        return 0
+    found = (line.split()[1] for line in lines if line.startswith(f"{name}:"))
+    return int(next(found, "0"))
 
 
 def processor() -> str:

@@ -7,9 +7,14 @@ import json
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
+
+# `happymaps.py` in this folder, where Python looks first, would hide the package.
+sys.path.pop(0)
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.measuring import peak_memory
 
 RESULT = Path(__file__).with_suffix(".json")
 IDLE_ROUNDS = 9
@@ -44,40 +49,11 @@ def _time(*command: str) -> float:
 def _measure(*command: str) -> tuple[float, int]:
     """Seconds of a dvc command, and the most memory (KiB) it and its children held at once."""
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "dvc", *command])
-    peak = 0
-    waiter = threading.Thread(target=process.wait)
-    waiter.start()
-    while waiter.is_alive():
-        peak = max(peak, _memory_of_tree(process.pid))
-        waiter.join(0.2)
+    with subprocess.Popen([sys.executable, "-m", "dvc", *command]) as process:
+        peak = peak_memory(process, every=0.2)
     if process.returncode != 0:
         sys.exit(f"dvc {' '.join(command)} failed")
     return time.perf_counter() - start, peak
-
-
-def _memory_of_tree(root: int) -> int:
-    """Proportional set size in KiB of a process and all below it; pages shared count once."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            parent = _field(entry / "status", "PPid")
-            children.setdefault(parent, []).append(int(entry.name))
-    todo, total = [root], 0
-    while todo:
-        pid = todo.pop()
-        total += _field(Path(f"/proc/{pid}/smaps_rollup"), "Pss")
-        todo += children.get(pid, [])
-    return total
-
-
-def _field(file: Path, name: str) -> int:
-    try:
-        lines = file.read_text().splitlines()
-    except OSError:  # ended meanwhile
-        return 0
-    found = (line.split()[1] for line in lines if line.startswith(f"{name}:"))
-    return int(next(found, "0"))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ PEOPLE = 5
 
 
 def main() -> None:
-    """Write the pictures beside this file; `dvc repro` or `dvc checkout` comes first."""
+    """Write the pictures beside this file, of what `make reproduce` and `make cifar10` leave."""
     with tempfile.TemporaryDirectory() as folder:
         cast = draw_cast(Path(folder) / "cast", people=PEOPLE)
         draw_cast_sheet(cast.destination / "cmu_faces", DOCS / "cast.png")

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from happymaps.params import Cifar10Params, NetworkParams, Params
+from happymaps.sources import sample
+from happymaps.sources.sample import Footage
 from projects import project, reproduced
 from toys import ROOT
 
@@ -23,6 +25,7 @@ __all__ = [
     "params",
     "project",
     "reproduced",
+    "short_footage",
     "spec",
 ]
 
@@ -73,6 +76,18 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def short_footage() -> Iterator[None]:
+    """Two people are recorded for a few small frames: drawing all three takes half a minute."""
+    footage = (
+        Footage("umo", 96, 72, 12, 2.5, False, "neutral"),
+        Footage("velu", 72, 96, 15, 3.0, True, "happy"),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sample, "FOOTAGE", footage)
+        yield
 
 
 @pytest.fixture

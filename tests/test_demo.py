@@ -9,6 +9,8 @@ from happymaps.errors import InputError
 from happymaps.understanding import intervals
 from toys import ROOT
 
+pytestmark = pytest.mark.usefixtures("short_footage")
+
 
 def test_whom_the_project_is_split_by_is_not_asked_of_the_cast(tmp_path: Path) -> None:
     content = yaml.safe_load((ROOT / "params.yaml").read_text())

@@ -16,22 +16,11 @@ from happymaps.sources import sample
 from happymaps.sources.drawing import Expression, Eyes, Person, Scene, render
 from happymaps.sources.face_names import parse_name
 from happymaps.sources.manifests import read_manifest
-from happymaps.sources.sample import Cast, Footage, draw_cast, label
+from happymaps.sources.sample import Cast, draw_cast, label
 from packing import contents
 
 BALD = Person(hair_style="bald")
 FRONTAL = Scene(noise=0.0, light=(0.0, 0.4, 0.8), centre=(0.5, 0.42))
-SHORT_FOOTAGE = (
-    Footage("umo", 96, 72, 12, 2.5, False, "neutral"),
-    Footage("velu", 72, 96, 15, 3.0, True, "happy"),
-)
-
-
-@pytest.fixture(scope="module")
-def short_footage() -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sample, "FOOTAGE", SHORT_FOOTAGE)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +146,7 @@ def test_masks_are_one_plausible_head(cast: Cast) -> None:
 
 
 def test_annotations_follow_the_truth(cast: Cast) -> None:
-    for subject, footage in zip(cast.subjects, SHORT_FOOTAGE, strict=True):
+    for subject, footage in zip(cast.subjects, sample.FOOTAGE, strict=True):
         truth = rows(cast.destination / f"truth/{subject}.csv")
         intervals = rows(cast.destination / f"annotations/{subject}.csv")
         assert {row["pose"] for row in intervals} >= {"straight", "left", "right"}
@@ -170,7 +159,7 @@ def test_annotations_follow_the_truth(cast: Cast) -> None:
 
 
 def test_recordings_can_be_played(cast: Cast) -> None:
-    for footage in SHORT_FOOTAGE:
+    for footage in sample.FOOTAGE:
         film = cv2.VideoCapture(str(cast.destination / f"recordings/{footage.subject}.mp4"))
         for _ in rows(cast.destination / f"truth/{footage.subject}.csv"):
             played, frame = film.read()
