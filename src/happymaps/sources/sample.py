@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import cv2
 import ffmpeg
@@ -194,6 +194,20 @@ def _variants() -> Iterable[tuple[Pose, Expression, Eyes]]:
     return ((p, e, c) for p in poses for e in expressions for c in coverings)
 
 
+# Of each pose in degrees of yaw and pitch: how pictures of one person scatter, and within what.
+_SPREAD = {"straight": (3, 2), "left": (5, 3), "right": (5, 3), "up": (3, 3)}
+_LOWEST = {"straight": (-9, -8), "left": (50, -8), "right": (-80, -8), "up": (-9, 25)}
+_HIGHEST = {"straight": (9, 8), "left": (80, 8), "right": (-50, 8), "up": (9, 45)}
+
+
+class Shot(NamedTuple):
+    """A picture that is to be taken: what `render` is told, and the chance in what follows."""
+
+    name: str
+    look: dict[str, Any]
+    rng: np.random.Generator
+
+
 def photograph(
     draft: Path, user: str, seed: int, tick: Callable[[], object]
 ) -> list[tuple[str, str, str]]:
@@ -203,6 +217,22 @@ def photograph(
         Rows of `truth/cmu_faces.csv`, one per picture.
     """
     rng = rng_of(seed, user)
+    shots = _shots(user, seed, rng)
+    damaged = int(rng.integers(len(shots))) if _is_harmed(user) else -1
+    rows = []
+    pictures = render_all(shot.look for shot in shots)
+    for number, (shot, (picture, mask)) in enumerate(zip(shots, pictures, strict=True)):
+        _write_mask(draft / f"truth/masks/cmu_faces/{user}/{shot.name}.png", mask)
+        write = _write_damaged if number == damaged else _write_all_scales
+        path = write(draft / "cmu_faces" / user / shot.name, picture, shot.rng)
+        yaw, pitch = (f"{shot.look[angle]:.2f}" for angle in ("yaw", "pitch"))
+        rows.append((f"{user}/{path.name}", yaw, pitch))
+        tick()
+    return rows
+
+
+def _shots(user: str, seed: int, rng: np.random.Generator) -> list[Shot]:
+    """One of every pose, expression and look of the eyes, taken where the user sits."""
     person = cast_person(user, seed, rng)
     habit = {
         "straight": (rng.normal(0, 2), rng.normal(0, 2)),
@@ -210,50 +240,42 @@ def photograph(
         "right": (-rng.uniform(54, 74), rng.normal(0, 3)),
         "up": (rng.normal(0, 3), rng.uniform(29, 41)),
     }
-    spread = {"straight": (3, 2), "left": (5, 3), "right": (5, 3), "up": (3, 3)}
-    lowest = {"straight": (-9, -8), "left": (50, -8), "right": (-80, -8), "up": (-9, 25)}
-    highest = {"straight": (9, 8), "left": (80, 8), "right": (-50, 8), "up": (9, 45)}
     seat = take_seat(person, rng)
-    variants = list(_variants())
-    damaged = int(rng.integers(len(variants))) if _is_harmed(user) else -1
     shots = []
-    for pose, expression, eyes in variants:
+    for pose, expression, eyes in _variants():
         name = f"{user}_{pose}_{expression}_{eyes}"
-        rng = rng_of(seed, name)
-        angles = np.clip(rng.normal(habit[pose], spread[pose]), lowest[pose], highest[pose])
+        chance = rng_of(seed, name)
+        angles = chance.normal(habit[pose], _SPREAD[pose]).clip(_LOWEST[pose], _HIGHEST[pose])
         yaw, pitch = (round(float(angle), 2) for angle in angles)
         look = {
             "person": person,
             "yaw": yaw,
             "pitch": pitch,
-            "roll": float(rng.normal(0, 2)),
+            "roll": float(chance.normal(0, 2)),
             "expression": expression,
             "eyes": eyes,
-            "scene": adjust(seat, yaw, rng),
+            "scene": adjust(seat, yaw, chance),
         }
-        shots.append((name, rng, look))
-    rows = []
-    pictures = render_all(look for _, _, look in shots)
-    for number, ((name, rng, look), (picture, mask)) in enumerate(
-        zip(shots, pictures, strict=True)
-    ):
-        path = draft / "cmu_faces" / user / name
-        _write_mask(draft / "truth/masks/cmu_faces" / user / f"{name}.png", mask)
-        if number == damaged:
-            path = path.with_suffix(".bad")
-            _write_pgm(path, _damage(picture, rng), rng, plain=True)
-        else:
-            path = path.with_suffix(".pgm")
-            _write_pgm(path, picture, rng, plain=True)
-            for suffix, factor in SHRUNK.items():
-                size = (FULL_SIZE[0] // factor, FULL_SIZE[1] // factor)
-                shrunk = np.asarray(
-                    cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8
-                )
-                _write_pgm(path.with_stem(name + suffix), shrunk, rng, plain=False)
-        rows.append((f"{user}/{path.name}", f"{look['yaw']:.2f}", f"{look['pitch']:.2f}"))
-        tick()
-    return rows
+        shots.append(Shot(name, look, chance))
+    return shots
+
+
+def _write_all_scales(path: Path, picture: Picture, rng: np.random.Generator) -> Path:
+    """Write it whole, and shrunk beside it; returns the whole one's path."""
+    whole = path.with_suffix(".pgm")
+    _write_pgm(whole, picture, rng, plain=True)
+    for suffix, factor in SHRUNK.items():
+        size = (FULL_SIZE[0] // factor, FULL_SIZE[1] // factor)
+        shrunk = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+        _write_pgm(whole.with_stem(path.name + suffix), shrunk, rng, plain=False)
+    return whole
+
+
+def _write_damaged(path: Path, picture: Picture, rng: np.random.Generator) -> Path:
+    """Write it as a broken transfer leaves it, and at full size only; returns its path."""
+    broken = path.with_suffix(".bad")
+    _write_pgm(broken, _damage(picture, rng), rng, plain=True)
+    return broken
 
 
 def _is_harmed(user: str) -> bool:
