@@ -129,7 +129,7 @@ def _audit_faces(
     cast_maps = _maps_of_cast(network, images, answers, params)
     failures = failures_of(figures, list(maps))
     titles = [
-        f"{pose}, answer: {network.spec.classes[answer]}"
+        f"{pose}: {network.spec.classes[answer]}"
         for pose, answer in zip(cast.truth["pose"], answers.tolist(), strict=True)
     ]
     _draw_cast(folder / "cast.png", name, images, titles, cast_masks, cast_maps, failures)
@@ -319,8 +319,8 @@ def _draw_cast(
         shown += [heat(image, one[number].numpy()) for one in maps.values()]
         rows.append(Row("", shown, [titles[number], "head", *methods]))
     title = (
-        f"{name} on the drawn cast (red speaks for its answer, blue against it;"
-        " X: did not pass its audit)"
+        f"{name} on the drawn cast (above each head: its pose, and the answer; red speaks for the"
+        " answer, blue against it; X: did not pass its audit)"
     )
     draw_sheet(path, title, rows, 2 + len(maps))
 
