@@ -39,11 +39,10 @@ def replacing(target: Path) -> Iterator[Path]:
         draft = workshop / target.name
         yield draft
         draft.lstat()  # nothing was written: fail before the old is moved away
-        if target.is_dir() and not target.is_symlink():
+        # Nothing takes the place of a folder by itself, and a folder that of nothing else.
+        if os.path.lexists(target) and (target.is_dir() or draft.is_dir()):
             _exchange(target, draft, workshop / _PREVIOUS)
         else:
-            if draft.is_dir():
-                target.unlink(missing_ok=True)  # a link, which no folder can take the place of
             draft.replace(target)
     finally:
         shutil.rmtree(workshop, ignore_errors=True)

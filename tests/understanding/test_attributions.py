@@ -89,6 +89,7 @@ SIGNED = {
 
 def test_every_method_of_the_params_is_there() -> None:
     assert tuple(attributions._METHODS) == METHODS
+    assert set(METHODS) > SIGNED
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -14,6 +14,7 @@ from happymaps.understanding.intervals import mean_interval
 from happymaps.understanding.layers import neuron_layers
 from happymaps.understanding.sanity import (
     LIMIT,
+    _likeness,
     randomised,
     rank_correlations,
     sanity,
@@ -290,6 +291,18 @@ def test_similarity_is_of_each_pair_and_not_across() -> None:
         assert found.shape == (3,)
         assert found[0].item() == pytest.approx(1)
         assert found[1:].abs().max() < 0.5
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1, -3.0])
+@pytest.mark.parametrize("rounding", [0.0, 1e-7])
+def test_a_constant_map_is_like_none_and_says_nothing(level: float, rounding: float) -> None:
+    constant = level * (1 + rounding * noise(2, 12))
+    # Mostly 0, as Grad-CAM's are: by itself its SSIM with nothing at all would be high.
+    dot = torch.zeros(2, 12, 12)
+    dot[:, 6, 6] = 1
+    pairs = ((constant, dot), (dot, constant), (constant, torch.zeros(2, 12, 12)))
+    for one, other in pairs:
+        assert _likeness(one, other) == {"silent": 1, "correlation": 0, "ssim": 0}
 
 
 def test_structural_similarity_of_the_same_map_is_1_at_any_scale_and_sign() -> None:
