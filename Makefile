@@ -42,7 +42,8 @@ lint: install ## check style (ruff)
 types: install ## check types (mypy)
 	mypy
 
-benchmark: install ## speed beside other libraries (installs the extra `bench`)
+benchmark: install ## speed beside other libraries (installs the extra `bench`), after `make reproduce`
+	@[ -f data/models/experiment0.safetensors ] || { echo 'a trained network is needed: make reproduce first'; exit 1; }
 	pip install --quiet --disable-pip-version-check -e '.[dev,bench]'
 	python benchmarks/augmentation.py
 	python benchmarks/training.py

@@ -13,18 +13,19 @@ import torch
 from happymaps.params import Cifar10Params, NetworkParams, Params
 from happymaps.sources import sample
 from happymaps.sources.sample import Footage
-from projects import project, reproduced
+from projects import changeable, project
 from toys import ROOT
 
 __all__ = [
     "address",
+    "changeable",
     "destination",
+    "impatient",
     "no_mirror",
     "objects",
     "one_thread",
     "params",
     "project",
-    "reproduced",
     "short_footage",
     "spec",
 ]
@@ -48,7 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _turn(item: pytest.Item) -> int:
     if item.path.name == "test_pipeline.py":
         return 0
-    return 2 if "reproduced" in getattr(item, "fixturenames", []) else 1
+    return 2 if "project" in getattr(item, "fixturenames", []) else 1
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +94,12 @@ def short_footage() -> Iterator[None]:
 @pytest.fixture
 def no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HAPPYMAPS_MIRROR", raising=False)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits between two attempts to fetch something."""
+    monkeypatch.setattr("happymaps.sources.download.time.sleep", lambda seconds: None)
 
 
 @pytest.fixture

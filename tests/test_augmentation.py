@@ -729,3 +729,23 @@ def test_colours_are_changed_together() -> None:
     assert (copies != image).any(axis=(1, 2, 3)).all()
     assert np.array_equal(copies[..., 0], copies[..., 1])
     assert np.array_equal(copies[..., 0], copies[..., 2])
+
+
+def test_what_is_hidden_is_of_any_size_up_to_the_largest() -> None:
+    image = noise_image()
+    shares = (copies_of(image, only(hide=0.3))[0] != image).mean(axis=(1, 2))
+    assert np.quantile(shares[shares > 0], 0.1) < 0.04
+    assert 0.2 < shares.max() < 0.35
+
+
+def test_what_comes_in_at_the_borders_is_now_the_images_own_and_now_a_shade() -> None:
+    copies, _ = copies_of(flat(100), only(shift=0.1), count=600)
+    other = (copies != 100).any(axis=(1, 2))
+    # One of three kinds of borders has a shade of its own.
+    assert other.mean() == pytest.approx(1 / 3, abs=0.06)
+
+
+def test_no_shadow_is_quite_black() -> None:
+    copies, _ = copies_of(flat(100), only(light=0.8), count=600)
+    assert 10 <= copies.min() < 20
+    assert 180 < copies.max() <= 190

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from happymaps.answering import answer
 from happymaps.cross_validation import (
-    Everybody,
+    OutOfFold,
     Training,
     answer_all,
-    answer_everybody,
+    answer_out_of_fold,
 )
 from happymaps.datasets import LabelledImages, WithHeads, joined
 from happymaps.devices import configure_torch
@@ -27,7 +27,6 @@ from happymaps.images.boxes import Box
 from happymaps.networks import build_network
 from happymaps.params import POSES, CrossValidateParams, NetworkParams, Params, TrainParams
 from happymaps.splitting import folds_by_person
-from happymaps.stages.cross_validate import _errors, _of_recordings
 from happymaps.training import fit
 from toys import toy_faces
 
@@ -132,61 +131,6 @@ def inverted(faces: LabelledImages, row: int) -> LabelledImages:
     return LabelledImages(images, faces.truth)
 
 
-# --- who is tested when
-
-
-@pytest.fixture
-def truth() -> pd.DataFrame:
-    """Ten people, of whom some have more images than others, in no order."""
-    rng = np.random.default_rng(0)
-    people = np.concatenate([np.arange(10), rng.choice(10, 190, p=np.arange(1, 11) / 55)])
-    return pd.DataFrame({"subject": [f"person{number}" for number in rng.permutation(people)]})
-
-
-@pytest.mark.parametrize("folds", [2, 3, 10])
-def test_nobody_is_in_two_folds_and_everybody_in_one(truth: pd.DataFrame, folds: int) -> None:
-    found = folds_by_person(truth, folds, seed=0)
-    assert len(found) == folds
-    people = [set(truth["subject"].iloc[rows]) for rows in found]
-    assert sum(len(some) for some in people) == 10
-    assert set.union(*people) == set(truth["subject"])
-    # No fold is much larger than another, and no image is forgotten.
-    assert {len(some) for some in people} <= {10 // folds, -(-10 // folds)}
-    assert sorted(np.concatenate(found).tolist()) == list(range(len(truth)))
-
-
-def test_leave_one_out_has_one_person_a_fold(truth: pd.DataFrame) -> None:
-    found = folds_by_person(truth, None, seed=0)
-    people = [truth["subject"].iloc[rows].unique().tolist() for rows in found]
-    assert sorted(people) == [[f"person{number}"] for number in range(10)]
-    assert sorted(np.concatenate(found).tolist()) == list(range(len(truth)))
-
-
-def test_who_is_tested_with_whom_is_up_to_the_seed(truth: pd.DataFrame) -> None:
-    def found(seed: int) -> list[list[int]]:
-        return [rows.tolist() for rows in folds_by_person(truth, 5, seed)]
-
-    assert found(0) == found(0)
-    assert found(0) != found(1)
-
-
-def test_folds_are_numbers_of_rows_and_not_names(truth: pd.DataFrame) -> None:
-    odd = truth.set_index(pd.Index(range(1000, 1000 + len(truth))))
-    assert [rows.tolist() for rows in folds_by_person(odd, 5, 0)] == (
-        [rows.tolist() for rows in folds_by_person(truth, 5, 0)]
-    )
-
-
-def test_more_folds_than_people_are_refused(truth: pd.DataFrame) -> None:
-    with pytest.raises(InputError, match="11 folds of 10 people"):
-        folds_by_person(truth, 11, seed=0)
-
-
-def test_one_person_alone_cannot_be_left_out() -> None:
-    with pytest.raises(InputError):
-        folds_by_person(pd.DataFrame({"subject": ["a", "a"]}), None, seed=0)
-
-
 # --- what the networks answer
 
 
@@ -269,7 +213,7 @@ def test_everybody_is_answered_by_the_network_that_has_not_seen_them(
 ) -> None:
     settings = here.model_copy(update={"folds": 2, "leave_one_out": leave_one_out})
     spec, also = trainings[1].spec, toy_faces(7, seed=1).images
-    found = answer_everybody(spec, views, TRAIN, settings, 3, also)
+    found = answer_out_of_fold(spec, views, TRAIN, settings, 3, also)
     folds = folds_by_person(views[0][0].truth, None if leave_one_out else 2, 3)
     assert len(folds) == (4 if leave_one_out else 2)
     answers = answer_all([Training(spec, rows, 3) for rows in folds], views, TRAIN, here, also)
@@ -291,7 +235,7 @@ def test_figures_over_folds_and_people_by_hand(spec: NetworkParams) -> None:
     )
     logits = torch.zeros(6, 4)
     logits[[0, 4], POSES.index("left")] = 4.0
-    found = Everybody(logits, np.array([0, 0, 0, 0, 1, 1]), [])
+    found = OutOfFold(logits, np.array([0, 0, 0, 0, 1, 1]), [])
     figures = found.figures(spec.model_copy(update={"target": "pose"}), table)
     assert figures["accuracy"] == pytest.approx({"mean": 0.5, "std": 0, "worst_person": 1 / 3})
     # What is taken for another pose but left is no error here: fold 0 has one, fold 1 none.
@@ -394,18 +338,3 @@ def test_trainings_that_have_ended_are_not_repeated_when_all_are_asked_for_again
     assert_by_hand(answers, trainings, views, also)
     written = {file.name: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
     assert {name for name in written if written[name] != ended.get(name)} == {"2.safetensors"}
-
-
-def test_recordings_of_which_no_frame_is_labelled_have_no_figures(spec: NetworkParams) -> None:
-    nobody = toy_faces(4).take(np.arange(0))
-    assert _of_recordings(spec, [torch.empty(0, 2)] * 3, nobody) == {}
-
-
-def test_errors_say_what_was_taken_for_what() -> None:
-    table = pd.DataFrame(
-        {"subject": ["ann", "ann", "ann", "bob", "cai"],
-         "actual": ["left", "left", "left", "up", "up"],
-         "predicted": ["up", "up", "left", "left", "up"]},
-    )  # fmt: skip
-    table["right"] = table["actual"] == table["predicted"]
-    assert _errors(table) == {"ann": {"left as up": 2}, "bob": {"up as left": 1}}

@@ -231,3 +231,7 @@ def test_spoilt_data_are_named(folder: Path, spoil: object, message: str) -> Non
     spoil(folder)  # type: ignore[operator]
     with pytest.raises(InputError, match=message):
         load_parts(folder, folder / "split.csv", "plain")
+
+
+def test_rows_are_numbered_anew_without_the_unlabelled_ones(folder: Path) -> None:
+    assert load_faces(folder, "plain").truth.index.tolist() == [0, 1, 2]

@@ -1,14 +1,19 @@
 import json
-from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 
-from happymaps import evaluation
 from happymaps.answering import logits_of
 from happymaps.datasets import LabelledImages
-from happymaps.evaluation import answers, left_roc, object_scores, predictions, says_left
+from happymaps.evaluation import (
+    answers,
+    left_roc,
+    object_scores,
+    predictions,
+    says_left,
+    scores,
+)
 from happymaps.networks import build_network
 from happymaps.params import OBJECTS, NetworkParams
 from toys import toy_faces, toy_objects
@@ -23,10 +28,6 @@ def faces_with(poses: list[str]) -> LabelledImages:
 def logits_for(spec: NetworkParams, said: list[str], sure: float = 4.0) -> torch.Tensor:
     rows = [[sure if name == answer else 0.0 for name in spec.classes] for answer in said]
     return torch.tensor(rows)
-
-
-def scores(spec: NetworkParams, logits: torch.Tensor, faces: LabelledImages) -> dict[str, Any]:
-    return evaluation.scores(spec, logits, faces, predictions(spec, logits, faces))
 
 
 def test_left_or_not_by_hand(spec: NetworkParams) -> None:
@@ -160,3 +161,12 @@ def test_roc_by_hand() -> None:
 @pytest.mark.parametrize("poses", [["up", "right"], ["left", "left"], []])
 def test_without_both_kinds_there_is_no_roc(poses: list[str]) -> None:
     assert left_roc(pd.DataFrame({"pose": poses, "left_score": [0.5] * len(poses)})).empty
+
+
+def test_left_turns_are_counted_by_the_truth(spec: NetworkParams) -> None:
+    faces = faces_with(["left", "up", "up"])
+    assert scores(spec, logits_for(spec, ["not left", "left", "left"]), faces)["left"] == 1
+
+
+def test_who_cannot_decide_does_not_say_left(spec: NetworkParams) -> None:
+    assert says_left(spec, torch.zeros(1, 2)).tolist() == [False]

@@ -141,6 +141,27 @@ def test_what_cannot_be_put_in_place_leaves_the_old_output(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_interrupted_just_after_the_old_has_moved_it_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "out"
+    with replacing_folder(target) as draft:
+        (draft / "good").touch()
+    rename = Path.rename
+
+    def interrupted(old: Path, new: Path) -> Path:
+        moved = rename(old, new)
+        if old == target:
+            raise KeyboardInterrupt
+        return moved
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), replacing_folder(target):
+        pass
+    assert [path.name for path in target.iterdir()] == ["good"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_a_draft_of_another_whose_name_begins_alike_is_left_alone(tmp_path: Path) -> None:
     with replacing(tmp_path / "face.npy") as outer:
         outer.write_text("half")

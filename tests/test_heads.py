@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from happymaps.images.boxes import Box
+from happymaps.images.boxes import Box, write_boxes
 from happymaps.images.crop import centre_square, part_of
 from happymaps.images.decode import read_grey
 from happymaps.images.faces import (
@@ -157,3 +157,9 @@ def test_every_photograph_has_what_was_found_in_its_finest_copy(
     nothing = Looked((60, 64), None)
     images = zip(index["image"], (found, found, nothing), strict=True)
     assert _photographs() == dict(images)
+
+
+def test_edges_are_whole_numbers_where_some_are_missing_too(tmp_path: Path) -> None:
+    table = tmp_path / "boxes.csv"
+    write_boxes(table, ["image"], [("a", Box(1, 2, 3, 4)), ("b", None)])
+    assert table.read_text().splitlines() == ["image,left,top,right,bottom", "a,1,2,3,4", "b,,,,"]

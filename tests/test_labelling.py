@@ -168,3 +168,21 @@ def test_of_poses_from_landmarks_those_that_are_none_are_unlabelled() -> None:
     assert count_truth(truth_table(names, poses, names)) == {
         "images": 2, "straight": 0, "left": 1, "right": 0, "up": 0, "unlabelled": 1,
     }  # fmt: skip
+
+
+def test_an_annotation_that_a_spreadsheet_has_saved_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "ann.csv"
+    file.write_text("start,end,pose\n0,1,left\n", encoding="utf-8-sig")
+    assert read_annotation(file, 1)["pose"].tolist() == ["left"]
+
+
+def test_of_a_crooked_mouth_both_corners_count() -> None:
+    heads = face((0.25, 1))[None].copy()
+    heads[0, 54, 1] += 30  # a half lower between both
+    _, lift = turn_and_lift(heads)
+    assert lift == pytest.approx([1 / 2.5])
+
+
+def test_of_two_wrong_rows_the_first_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="row 3 "):
+        read_annotation(write(tmp_path, "0,1,left\n2,x,up\n3,y,up\n"), 10)

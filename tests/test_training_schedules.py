@@ -19,6 +19,7 @@ from happymaps import answering, augmentation, datasets, devices, networks, whit
 from happymaps.answering import logits_of
 from happymaps.augmentation import UNCHANGED, Augmenter
 from happymaps.datasets import labels_of
+from happymaps.errors import InputError
 from happymaps.images import boxes
 from happymaps.images.boxes import Box
 from happymaps.networks import build_network
@@ -442,3 +443,18 @@ def test_no_epoch_has_the_order_of_another(spec: NetworkParams, learned: list[in
     first, second = learned[:COUNT], learned[COUNT:]
     assert sorted(first) == sorted(second)
     assert first != second
+
+
+@pytest.mark.parametrize(("images", "batch_size"), [(1, 16), (16, 1)])
+def test_of_single_images_there_is_no_batch_norm(
+    spec: NetworkParams, images: int, batch_size: int
+) -> None:
+    wanted = spec.model_copy(update={"batch_norm": True})
+    with pytest.raises(InputError, match="at least two images"):
+        train(wanted, train_part=toy_faces(images), batch_size=batch_size)
+
+
+def test_who_of_a_frequent_class_is_left_out_is_up_to_chance() -> None:
+    labels = labels_like(90, 6)
+    shown = [set(_balanced_order(labels).tolist()) for _ in range(2)]
+    assert shown[0] != shown[1]

@@ -31,8 +31,9 @@ def answer(network: Network, images: Tensor) -> Tensor:
     """As `logits_of`; with `test_time_augmentation` the mean of ten looks.
 
     They are at the image as it is and moved by a thirty-second of its side towards each corner, the
-    border drawn out, and at the mirror image of each, in which left is right (Krizhevsky et al.
-    2012, "ImageNet classification with deep convolutional neural networks").
+    border drawn out, and at the mirror image of each, in which left is right: after Krizhevsky et
+    al. 2012, "ImageNet classification with deep convolutional neural networks", who average what
+    comes after the softmax.
 
     Args:
         network: any that `networks` builds; its device is used.

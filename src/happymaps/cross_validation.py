@@ -45,7 +45,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Everybody:
+class OutOfFold:
     """What networks say of images that they have not learned from.
 
     Attributes:
@@ -59,7 +59,7 @@ class Everybody:
     also: list[Tensor]
 
     def figures(self, spec: NetworkParams, table: pd.DataFrame) -> dict[str, dict[str, float]]:
-        """Over the folds `mean` and `std` of the accuracy, and the person with whom it is worst.
+        """Over the folds `mean` and `std` of the accuracy, and that on the `worst_person`.
 
         Args:
             spec: the networks'.
@@ -84,7 +84,7 @@ class Everybody:
         }
 
 
-def answer_everybody(
+def answer_out_of_fold(
     spec: NetworkParams,
     views: Sequence[WithHeads],
     train: TrainParams,
@@ -93,18 +93,18 @@ def answer_everybody(
     also: Tensor | None = None,
     more: Sequence[WithHeads] = (),
     checkpoints: Path | None = None,
-) -> Everybody:
+) -> OutOfFold:
     """Have every image answered by a network that has not seen its person.
 
     Args:
         spec: the networks'.
-        views: as for `answer_all`, as are `train`, `params`, `also`, `more` and `checkpoints`.
-        train: see there.
-        params: also how many folds there are.
+        views: everybody's images and their heads, in each view that is learned from.
+        train: what is the same for all networks.
+        params: how many folds there are, and where the trainings run.
         seed: of the folds and of the trainings.
-        also: see there.
-        more: see there.
-        checkpoints: see there.
+        also: (M, C, H, W) uint8, more images to ask every fold's network for.
+        more: other people's images and heads, that every network learns from.
+        checkpoints: folder in which the trainings remember their last epochs; see `answer_all`.
 
     Raises:
         InputError: as `answer_all` and `folds_by_person`.
@@ -118,7 +118,7 @@ def answer_everybody(
     for number, (rows, (answered, _)) in enumerate(zip(folds, answers, strict=True)):
         logits[torch.from_numpy(rows)] = answered
         fold[rows] = number
-    return Everybody(logits, fold, [other for _, other in answers])
+    return OutOfFold(logits, fold, [other for _, other in answers])
 
 
 def answer_all(

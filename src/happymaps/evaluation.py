@@ -91,9 +91,7 @@ def says_left(spec: NetworkParams, logits: Tensor) -> NDArray[np.bool_]:
     return (outputs.argmax(dim=1) == left).numpy()
 
 
-def scores(
-    spec: NetworkParams, logits: Tensor, faces: LabelledImages, table: pd.DataFrame
-) -> dict[str, Any]:
+def scores(spec: NetworkParams, logits: Tensor, faces: LabelledImages) -> dict[str, Any]:
     """The figures of one test set.
 
     `loss` is the network's own, `accuracy` and `balanced_accuracy` (the mean of the recalls of the
@@ -106,7 +104,6 @@ def scores(
         spec: the network's.
         logits: (N, classes), what the network gave for `faces`, before its head.
         faces: the N images.
-        table: their `predictions`.
 
     Returns:
         Only `images: 0` for a set without labelled images.
@@ -117,7 +114,7 @@ def scores(
         return {"images": 0}
     labels = faces.labels(spec)
     actual = labels.numpy()
-    left, said_left = table["pose"] == "left", says_left(spec, logits)
+    left, said_left = faces.truth["pose"] == "left", says_left(spec, logits)
     tn, fp, fn, tp = confusion_matrix(left, said_left, labels=[False, True]).ravel().tolist()
     guesses = logits.argmax(dim=1).numpy()
     return {

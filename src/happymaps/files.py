@@ -62,11 +62,12 @@ def _is_running(number: int) -> bool:
 
 
 def _exchange(old: Path, new: Path, previous: Path) -> None:
-    old.rename(previous)
     try:
+        old.rename(previous)
         new.replace(old)
     except BaseException:
-        previous.rename(old)
+        if os.path.lexists(previous) and not os.path.lexists(old):
+            previous.rename(old)
         raise
 
 

@@ -172,7 +172,7 @@ class MaxPooling2D(nn.MaxPool2d):
 class Network(nn.Sequential):
     """A small CNN whose layers are named as the field's tutorials name them.
 
-    `conv2d_1, max_pooling2d_1, conv2d_2, ..., flatten, dense_1, dropout, ..., dense_N` and, with a
+    `conv2d_1, max_pooling2d_1, conv2d_2, ..., flatten, dense_1, ..., dropout, dense_N` and, with a
     softmax head, `softmax`; where images are normalized, `standardization` before all others, and
     `pool_dropout_1, ...` behind the pools. The last dense layer is the decision layer.
     """

@@ -209,13 +209,14 @@ class AugmentParams(_Section):
 
     `shift` is the largest way that an image is moved (by whole pixels, if it is not scaled or
     rotated as well), `scale` by what part of its size it grows or shrinks at most (and one side up
-    to a tenth more), `blur` the largest standard deviation, all in fractions of the image;
-    `rotation` is in degrees. `brightness` is the most that is added (images: 0 to 1), and `noise`
-    the largest standard deviation. `contrast` and `gamma` are the largest natural logarithms of the
-    factor and of the exponent. `light` is by what part one side is lit more than the middle, and
-    the other less, at most; by twice that where the light ends in a shadow, as half of the times.
-    `hide` is the largest share of an image that is hidden behind something else; half of them stay
-    whole (random erasing: Zhong et al. 2020).
+    to a tenth more), `blur` the largest standard deviation (half of the images stay sharp), all in
+    fractions of the image; `rotation` is in degrees. `brightness` is the most that is added
+    (images: 0 to 1), and `noise` the largest standard deviation. `contrast` and `gamma` are the
+    largest natural logarithms of the factor and of the exponent. Half of the images are lit from a
+    side: `light` is by what part that is brighter than the middle, and the other darker, at most;
+    by twice that, up to 0.9, where the light ends in a shadow, as half of the times. `hide` is the
+    largest share of an image that is hidden behind something else; half of them stay whole (random
+    erasing: Zhong et al. 2020).
     """
 
     mirror: bool

@@ -10,3 +10,7 @@ def test_a_part_in_pixels_of_a_copy_by_hand() -> None:
 def test_a_box_in_pixels_of_a_crop_by_hand() -> None:
     assert seen_in(Box(10, 20, 60, 120), Box(20, 40, 50, 140), 100) == Box(20, 20, 80, 120)
     assert seen_in(Box(10, 10, 20, 20), Box(0, 5, 30, 30), 20) == Box(-20, -10, 40, 40)
+
+
+def test_edges_are_rounded_to_the_nearest_pixel() -> None:
+    assert seen_in(Box(0, 0, 30, 30), Box(2, 5, 8, 11), 10) == Box(1, 2, 3, 4)

@@ -320,3 +320,10 @@ def test_a_photograph_without_a_face_is_cut_where_its_person_s_others_are_by_han
     assert found["lost"] == pytest.approx((0.05, 0.2, 0.25, 0.6))
     # Nothing is known of cai: the centre square.
     assert found["nobody"] == pytest.approx((0.25, 0.0, 0.75, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "radius"), [(24, 30, 7), (32, 30, 8), (30, 36, 9), (36, 36, 10)]
+)
+def test_a_small_picture_is_enlarged_first(width: int, height: int, radius: int) -> None:
+    assert find_face(drawn_face(width, height, width // 2, height // 2, radius)) is not None

@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from happymaps.params import OBJECTS
-from projects import Project
+from projects import Project, unlisted, watch
 from toys import ROOT, toy_objects
 
 STUDY = "studies/cifar10"
@@ -58,6 +58,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The study, run once by `dvc repro` from the project's folder."""
     project = Project(tmp_path_factory.mktemp("cifar10") / "happymaps")
     shutil.copytree(ROOT / "src", project.folder / "src")
+    watch(project.folder / "src")
     folder = project.folder / STUDY
     draw(folder / "data/raw/cifar10")
     shutil.copy(ROOT / STUDY / "dvc.yaml", folder)
@@ -65,8 +66,13 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "params.yaml").write_text(yaml.safe_dump(shrink(params), sort_keys=False))
     project.dvc("init", "--quiet", "--no-scm")
     project.dvc("commit", "--force", f"{STUDY}/dvc.yaml:fetch_cifar10")
+    (folder.parent / "opened").mkdir()
     project.dvc("repro", f"{STUDY}/dvc.yaml")
     return folder
+
+
+def test_what_a_stage_reads_it_depends_on(study: Path) -> None:
+    assert not unlisted(study / "dvc.lock", study.parent / "opened")
 
 
 def read(study: Path, name: str) -> dict[str, Any]:

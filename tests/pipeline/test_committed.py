@@ -26,25 +26,24 @@ def read_json(name: str) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("pipeline", PIPELINES)
-def test_the_committed_lock_is_not_stale(pipeline: str) -> None:
+def test_the_committed_locks_are_not_stale() -> None:
     """Nothing would run: every output belongs to the code, params and data of this commit."""
-    require_up_to_date(ROOT, pipeline)
+    require_up_to_date(ROOT)
 
 
-def require_up_to_date(folder: Path, *pipelines: str) -> None:
-    command = [*DVC, "repro", "--dry", "--allow-missing", *pipelines]
+def require_up_to_date(folder: Path) -> None:
+    command = [*DVC, "repro", "--dry", "--allow-missing", *PIPELINES]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Running stage" not in done.stdout
     assert done.stdout.rstrip().endswith("Data and pipelines are up to date.")
 
 
-def test_nor_is_it_in_a_clone_without_data(tmp_path: Path) -> None:
+def test_nor_are_they_in_a_clone_without_data(tmp_path: Path) -> None:
     require_git()
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
-    require_up_to_date(clone, *PIPELINES)
+    require_up_to_date(clone)
 
 
 @pytest.mark.parametrize(
@@ -185,12 +184,15 @@ def test_three_methods_beat_chance_and_depend_on_what_was_learned(network: str) 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_network_has_all_its_audits(network: str) -> None:
     found = read_json(f"metrics/audit/{network}.json")
-    assert found["position"]["share"] <= 1
-    assert found["mirror"]["share"] <= 1
+    assert set(found) == {
+        "images", "by_class", "faithfulness", "sanity", "focus", "position", "mirror",
+        "background", "diagnosis",
+    }  # fmt: skip
     for subject in ("intel_woman", "pexels_woman", "liveportrait_woman"):
         costs = [row["cost"] for row in found["diagnosis"][subject].values()]
         known = [cost for cost in costs if cost is not None]
         assert known == sorted(known, reverse=True)
+        assert known
 
 
 def test_hiding_is_as_many_times_faster_as_was_asked() -> None:
@@ -443,7 +445,10 @@ def tracked_files() -> list[str]:
 
 
 def test_git_holds_no_picture_but_what_the_code_has_drawn() -> None:
-    endings = (".png", ".jpg", ".jpeg", ".gif", ".mp4", ".mov", ".pgm", ".npy", ".npz", ".bad")
+    endings = (
+        ".png", ".jpg", ".jpeg", ".gif", ".webp", ".heic", ".mp4", ".mov", ".webm", ".pgm",
+        ".npy", ".npz", ".bad",
+    )  # fmt: skip
     pictures = [name for name in tracked_files() if name.lower().endswith(endings)]
     drawn = (
         "cast", "curves", "decision_layer", "decision_maps", "dense_1", "explanations", "steps",

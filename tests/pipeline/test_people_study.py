@@ -1,6 +1,7 @@
 """The study of people never seen, on two of the drawn cast: real DVC, in a repository."""
 
 import shutil
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -11,19 +12,24 @@ from numpy.typing import NDArray
 
 from happymaps.calibration import rescaled_by_others
 from happymaps.params import SplitMethod
-from projects import NETWORKS, Project, read_json
+from projects import NETWORKS, Project, read_json, unlisted
 from toys import ROOT
 
 
-def test_networks_are_tested_on_people_they_have_never_seen(project: Project) -> None:
-    study = project.folder / "studies/people"
+def test_networks_are_tested_on_people_they_have_never_seen(
+    changeable: Project, tmp_path: Path
+) -> None:
+    study = changeable.folder / "studies/people"
     study.mkdir(parents=True)
     shutil.copy(ROOT / "studies/people/dvc.yaml", study)
-    project.set_params(cross_validate__folds=2, split__folds=2, leaks__runs=2)
-    project.dvc("repro", "studies/people/dvc.yaml")
+    changeable.set_params(cross_validate__folds=2, split__folds=2, leaks__runs=2)
+    opened = changeable.folder.parent / "opened"
+    opened.mkdir()
+    changeable.dvc("repro", "studies/people/dvc.yaml")
+    assert not unlisted(study / "dvc.lock", opened.rename(tmp_path / "read"))
     for network in (*NETWORKS, "poses", "changed"):
-        found = read_json(project.folder / f"metrics/cross_validate/{network}.json")
-        answers = pd.read_csv(project.folder / f"data/cross_validated/{network}.csv")
+        found = read_json(changeable.folder / f"metrics/cross_validate/{network}.json")
+        answers = pd.read_csv(changeable.folder / f"data/cross_validated/{network}.csv")
         assert answers.groupby("subject")["fold"].nunique().eq(1).all()
         right = answers["actual"] == answers["predicted"]
         of_folds, of_people = (right.groupby(answers[by]).mean() for by in ("fold", "subject"))
@@ -31,7 +37,7 @@ def test_networks_are_tested_on_people_they_have_never_seen(project: Project) ->
         assert found["accuracy"]["worst_person"] == pytest.approx(of_people.min())
         assert set(found["by"]) == {"eyes", "expression", "scale", "subject"}
         assert found["by"]["subject"] == pytest.approx(of_people.to_dict())
-        plots = project.folder / "plots/cross_validate" / network
+        plots = changeable.folder / "plots/cross_validate" / network
         people = pd.read_csv(plots / "people.csv", index_col="subject")["accuracy"]
         assert people.to_dict() == pytest.approx(of_people.to_dict())
         confusion = pd.read_csv(plots / "confusion.csv")
@@ -39,11 +45,11 @@ def test_networks_are_tested_on_people_they_have_never_seen(project: Project) ->
         assert found["calibration"]["expected_error"] == pytest.approx(calibration_error(answers))
         assert set(found["recordings"]) == {"accuracy", "left_accuracy", "left_balanced_accuracy"}
         assert all(0 <= share <= 1 for share in found["recordings"].values())
-    found = read_json(project.folder / "metrics/cross_validate/experiment0.json")
-    answers = pd.read_csv(project.folder / "data/cross_validated/experiment0.csv")
+    found = read_json(changeable.folder / "metrics/cross_validate/experiment0.json")
+    answers = pd.read_csv(changeable.folder / "data/cross_validated/experiment0.csv")
     rescaled = calibration_error(answers.assign(confidence=as_by_other_folds(answers)))
     assert found["calibration"]["expected_error_rescaled"] == pytest.approx(rescaled)
-    leaks = read_json(project.folder / "metrics/leaks.json")
+    leaks = read_json(changeable.folder / "metrics/leaks.json")
     assert {len(leaks[split]["by_seed"]) for split in get_args(SplitMethod)} == {2}
 
 

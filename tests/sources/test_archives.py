@@ -13,6 +13,7 @@ import pytest
 
 from happymaps.errors import InputError
 from happymaps.sources.archives import Limits, iter_members
+from packing import write_folder
 
 NOISE = random.Random(0)
 FILES = {
@@ -59,14 +60,6 @@ def members(path: Path, content: bytes, limits: Limits | None = None) -> dict[st
     listed = list(iter_members(path, limits))
     assert len(dict(listed)) == len(listed)
     return dict(listed)
-
-
-def write_folder(folder: Path, files: Mapping[str, bytes]) -> Path:
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return folder
 
 
 @pytest.mark.parametrize("kind", PACKERS)

@@ -223,7 +223,7 @@ def test_a_mirror_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         in_mirror(["faces.zip"])
 
 
-@pytest.mark.usefixtures("no_mirror")
+@pytest.mark.usefixtures("no_mirror", "impatient")
 @pytest.mark.parametrize("fetch", [facial_expressions.fetch, youtube_faces.fetch])
 def test_an_unreachable_network_is_an_error(
     destination: Path, fetch: Callable[[None, str, dict[str, str], Path], Place]

@@ -102,6 +102,7 @@ def test_missing_on_the_network(destination: Path, mirror: Path, address: str) -
     assert list(destination.iterdir()) == []
 
 
+@pytest.mark.usefixtures("impatient")
 def test_what_was_fetched_before_is_not_fetched_again(tmp_path: Path, destination: Path) -> None:
     before = tmp_path / "before"
     before.mkdir()

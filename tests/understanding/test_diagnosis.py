@@ -240,3 +240,34 @@ def test_a_network_that_does_not_know_drawn_heads_has_no_such_cost(
     row = turn_row(curve, full=60, turn=30, classes=2)
     assert row["cost"] is None
     assert row["left_recall"] == curve[30.0]
+
+
+def test_each_head_is_scaled_about_its_own_middle_before_it_is_moved() -> None:
+    boxes = [Box(4, 8, 12, 16), Box(16, 2, 24, 10)]
+    images = torch.zeros(2, 1, SIZE, SIZE, dtype=torch.uint8)
+    expected = torch.zeros(2, SIZE, SIZE, dtype=torch.bool)
+    for image, where, box in zip(images[:, 0], expected, boxes, strict=True):
+        image[box.top : box.bottom, box.left : box.right] = 255
+        # Half as large, 8 pixels to the right and 4 down.
+        row, column = (box.top + box.bottom) // 2 + 4, (box.left + box.right) // 2 + 8
+        where[row - 2 : row + 2, column - 2 : column + 2] = True
+    there = other(size=0.3125, x=0.75, y=0.625)
+    found = changed(images, boxes, ["size", "position"], HERE, there)[:, 0] > 127
+    assert torch.equal(found, expected)
+
+
+def test_no_head_gets_darker_than_black() -> None:
+    image = heads([0.4], ["up"]).images[0, 0]
+    assert change(image, "brightness", brightness=-0.6)[MASK].max() == 0
+    assert change(image, "background", background=-0.6)[~MASK].max() == 0
+
+
+def test_contrast_is_spread_about_each_heads_own_mean_and_of_flat_ones_not_at_all() -> None:
+    flat = heads([0.2, 0.6], ["up", "up"]).images
+    for here in (HERE, other(contrast=0.0)):
+        assert torch.equal(changed(flat, [HEAD] * 2, ["contrast"], here, other(contrast=0.3)), flat)
+
+
+def test_a_turn_costs_what_is_lost_of_the_full_turn() -> None:
+    row = turn_row({0.0: 0.1, 30.0: 0.5, 60.0: 0.8}, full=60, turn=30, classes=2)
+    assert row["cost"] == pytest.approx(0.15)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import trapezoid
 from torch import Tensor
 
 from happymaps.networks import Network
@@ -265,7 +266,7 @@ def test_images_count_whose_answer_goes_with_their_detail(spec: NetworkParams) -
 
 def test_area_is_the_trapezoids() -> None:
     curve = torch.rand(3, 9, generator=torch.Generator().manual_seed(0))
-    expected = np.trapezoid(curve.double().numpy(), np.linspace(0, 1, 9), axis=1)
+    expected = trapezoid(curve.double().numpy(), np.linspace(0, 1, 9), axis=1)
     np.testing.assert_allclose(area(curve).numpy(), expected)
     assert area(torch.tensor([[1.0, 0.5, 0.0], [1.0, 1.0, 1.0]])).tolist() == [0.5, 1.0]
     assert area(torch.tensor([[1.0, 0.0, 0.0]])).item() == 0.25
@@ -299,3 +300,22 @@ def test_squares_go_and_come_whole_in_the_order_of_their_mean(spec: NetworkParam
             with torch.inference_mode():
                 expected = network(picture.unsqueeze(0))[0, 1]
             torch.testing.assert_close(found[number, step], expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("touching", ["deletion", "insertion"])
+def test_an_interval_that_touches_the_controls_does_not_beat_it(touching: str) -> None:
+    """Although the mean is outside the control's interval, and the control's outside its own."""
+
+    def flat(middle: float) -> Tensor:
+        return torch.linspace(middle - 0.2, middle + 0.2, 12).unsqueeze(1).repeat(1, 5)
+
+    control = Curves(flat(0.5), flat(0.5))
+    near = {"deletion": 0.38, "insertion": 0.62}
+    levels = {"deletion": 0.2, "insertion": 0.8, touching: near[touching]}
+    method = Curves(flat(levels["deletion"]), flat(levels["insertion"]))
+    table = faithfulness({"method": method, "random": control}, seed=0)
+    ends = [table[name][f"{touching}_interval"] for name in ("method", "random")]
+    (low, high), (control_low, control_high) = ends
+    assert high < 0.5 or low > 0.5
+    assert not control_low <= table["method"][touching] <= control_high
+    assert not table["method"]["beats_random"]

@@ -31,3 +31,8 @@ def test_intervals_of_equal_few_and_no_values() -> None:
     assert mean_interval(torch.tensor([0.3]), seed=0) == pytest.approx((0.3, 0, 1))
     with pytest.raises(ValueError, match="no value"):
         mean_interval(torch.zeros(0), seed=0)
+
+
+def test_an_interval_of_shares_lies_between_0_and_1_however_skewed_they_are() -> None:
+    _, low, high = mean_interval(torch.tensor([0.0] * 11 + [1.0]), seed=0)
+    assert (low, high) == (0, 0.25)

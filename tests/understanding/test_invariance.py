@@ -9,7 +9,7 @@ from torch import Tensor
 from happymaps.datasets import LabelledImages
 from happymaps.networks import Network
 from happymaps.params import NetworkParams
-from happymaps.understanding.invariance import Position, mirror, moved, position
+from happymaps.understanding.invariance import Position, mirror, moved, position, to_bytes
 from toys import by_hand
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -208,3 +208,14 @@ def test_figures_are_of_their_own_kind_and_scale() -> None:
         "share_others": 0.6,
         "by_scale": {"1": pytest.approx(0.1), "2": 0.75},
     }
+
+
+def test_bytes_are_rounded_to_the_nearest() -> None:
+    levels = torch.arange(256).view(1, 1, 16, 16)
+    assert torch.equal(to_bytes((levels - 0.4).clamp(min=0) / 255), levels.to(torch.uint8))
+
+
+def test_of_no_image_there_is_no_share(spec: NetworkParams) -> None:
+    none = faces_with({}).subset(pd.Series([False] * 40))
+    figures = look(by_hand(spec, {}), none).figures()
+    assert (figures["share"], figures["by_scale"]) == (None, {"1": None})

@@ -14,6 +14,7 @@ from happymaps.understanding.neurons import (
     neuron_table,
     structure,
 )
+from happymaps.understanding.similarity import correlations
 from toys import toy_faces
 
 EVERYWHERE = torch.ones(6, dtype=torch.bool)
@@ -171,3 +172,34 @@ def test_a_negative_is_no_twin() -> None:
     again = judge(torch.stack([one, one]), both, real, noise(40), 0.9)
     # Who is more active at best stays.
     assert again == [Neuron(), Neuron("twin", 0)]
+
+
+def test_how_alike_twins_are_is_up_to_who_asks() -> None:
+    one, other = patches((4, 4), (16, 16))
+    mixed = one + 0.7 * (other - 0.5)
+    maps, real = torch.stack([one, mixed]), torch.tensor([[2.0, 1.0]])
+    alike = correlations(maps[:1], maps[1:]).item()
+    for twins, flag in ((alike - 0.01, "twin"), (alike + 0.01, "")):
+        assert judge(maps, EVERYWHERE[:2], real, noise(40), twins)[1].flag == flag
+
+
+def test_detail_counts_across_and_down_and_in_every_channel() -> None:
+    upright = torch.full((1, 1, 32, 32), 0.5)
+    upright[..., 4:12, 4:12:2] = 1  # stripes in one place
+    assert structure(upright.mT).item() == pytest.approx(structure(upright).item())
+    coloured = torch.cat([torch.full_like(upright, 0.5), upright], dim=1)
+    assert structure(coloured).item() == pytest.approx(structure(upright).item())
+
+
+def test_activations_of_the_table_are_by_what_the_maps_were_drawn_for(
+    spec: NetworkParams, settings: HappymapsParams
+) -> None:
+    network, faces = network_with_flaws(spec), toy_faces(20)
+    changed = settings.model_copy(update={"filters": "centre", "decision": "logit"})
+    maps = {layer: happy_maps(network, layer, changed, seed=0) for layer in ("conv2d_1", "dense_2")}
+    real = activations(network, faces.images, "centre", "logit")
+    table = neuron_table(network, maps, real, {"conv2d_1": [Neuron()] * 4}, faces, changed)
+    for layer, drawn in maps.items():
+        reached = activations(network, drawn.images, "centre", "logit")[layer].diag()
+        found = table["activation"][table["layer"] == layer]
+        assert found.tolist() == pytest.approx(reached.tolist(), rel=1e-4)

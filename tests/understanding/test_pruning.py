@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -239,3 +240,25 @@ def test_what_replaces_a_neuron_is_known_from_training_images(
     prove(network, verdicts, FACES, {"others": toy_faces(40, seed=1)}, 0)
     (images,) = seen
     assert torch.equal(images, FACES.images)
+
+
+def test_the_proof_replaces_a_twin_by_the_neuron_that_it_repeats(network: Network) -> None:
+    network = toy_decider(network)
+    bias = network.get_parameter("dense_1.bias")[0].item()
+    set_neuron(network, "dense_1", 3, weight_of(network, "dense_1", 0), bias)
+    with torch.no_grad():
+        # All rests on the twin now.
+        weight = network.get_parameter(f"{network.decision_layer}.weight")
+        weight[1, 0], weight[1, 3] = 0, 1
+    advice = {"dense_1": [Neuron("twin", 0) if number == 3 else Neuron() for number in range(8)]}
+    found = prove(network, advice, FACES, {"toy": FACES}, seed=0)["without"]["dead_and_twin"]
+    assert found["removed_by_layer"] == {"dense_1": 1}
+    assert found["balanced_accuracy"] == {"toy": pytest.approx(1)}
+
+
+def test_of_four_poses_accuracies_are_the_mean_of_their_recalls(spec: NetworkParams) -> None:
+    network = build_network(spec.model_copy(update={"target": "pose"}), 32, seed=0).eval()
+    right = logits_of(network, IMAGES).argmax(dim=1) == FACES.labels(network.spec)
+    recalls = pd.Series(right.numpy()).groupby(FACES.truth["pose"]).mean()
+    proof = prove(network, {"dense_1": [Neuron()] * 8}, FACES, {"toy": FACES}, seed=0)
+    assert proof["balanced_accuracy"]["toy"] == pytest.approx(recalls.mean())

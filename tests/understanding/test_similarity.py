@@ -171,7 +171,7 @@ def test_unrelated_layers_are_much_less_alike_than_related_ones() -> None:
     assert cka(one, one.flip(0)) < 0.05
 
 
-@pytest.mark.parametrize("level", [0.0, 0.5, -2.0, 0.1, 12.3])
+@pytest.mark.parametrize("level", [0.0, 0.5, -2.0, 0.1, 12.3, -0.1])
 def test_a_layer_that_answers_the_same_to_every_image_is_like_no_other(level: float) -> None:
     constant = torch.full((7, 4), level)
     assert cka(constant, noise(7, 4)) == pytest.approx(0, abs=1e-6)
@@ -179,10 +179,7 @@ def test_a_layer_that_answers_the_same_to_every_image_is_like_no_other(level: fl
 
 
 # 0.1 has no exact binary fraction: the mean of 7 of them need not be itself.
-@pytest.mark.parametrize(
-    "level",
-    [0.0, 0.5, -2.0, 0.1, 12.3],
-)
+@pytest.mark.parametrize("level", [0.0, 0.5, -2.0, 0.1, 12.3, -0.1, -12.3, -1 / 3])
 def test_two_layers_that_answer_the_same_to_every_image_are_not_alike(level: float) -> None:
     constant = torch.full((7, 4), level)
     assert cka(constant, constant) == 0
@@ -201,3 +198,8 @@ def test_cka_of_three_images_is_refused() -> None:
 def test_maps_of_different_sizes_are_refused() -> None:
     with pytest.raises(RuntimeError):
         matched_similarity(noise(2, 1, 4, 4), noise(2, 1, 5, 5))
+
+
+def test_layers_that_answer_faintly_are_like_themselves_too() -> None:
+    features = 1e-3 * noise(40, 7)
+    assert cka(features, features) == pytest.approx(1, abs=1e-5)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from happymaps.images.boxes import Box, Part, in_fractions
 from happymaps.images.faces import Looked
-from happymaps.params import ColourCropParams, CropMethod, CropParams, View
+from happymaps.params import ColourCropParams, CropMethod, TrainingCropParams, View
 
 _RESAMPLE = {"lanczos": Image.Resampling.LANCZOS, "area": Image.Resampling.BOX}
 
@@ -22,7 +22,7 @@ def method_of(view: View, method: CropMethod) -> CropMethod:
 
 
 def cut_out(
-    picture: NDArray[np.uint8], part: Part, params: CropParams | ColourCropParams
+    picture: NDArray[np.uint8], part: Part, params: TrainingCropParams | ColourCropParams
 ) -> NDArray[np.uint8]:
     """A part of a picture, made `params.size` pixels wide and high.
 
@@ -50,7 +50,7 @@ def cut_out(
 
 
 def part_of(
-    shape: tuple[int, ...], face: Box | None, method: CropMethod, params: CropParams
+    shape: tuple[int, ...], face: Box | None, method: CropMethod, params: TrainingCropParams
 ) -> Box:
     """What is cut out of a picture, in its pixels.
 
@@ -70,7 +70,9 @@ def part_of(
     return _with_margin(face, params.face_margin)
 
 
-def places(looks: Mapping[str, Looked], method: CropMethod, params: CropParams) -> dict[str, Part]:
+def places(
+    looks: Mapping[str, Looked], method: CropMethod, params: TrainingCropParams
+) -> dict[str, Part]:
     """What to cut out of each picture, in fractions of it, for its copies have other sizes."""
     return {
         image: in_fractions(part_of(look.shape, look.face, method, params), look.shape)
@@ -79,7 +81,7 @@ def places(looks: Mapping[str, Looked], method: CropMethod, params: CropParams) 
 
 
 def face_places(
-    looks: Mapping[str, Looked], person: Mapping[str, str], params: CropParams
+    looks: Mapping[str, Looked], person: Mapping[str, str], params: TrainingCropParams
 ) -> dict[str, Part]:
     """The places of faces, and of a photograph without one where the same person's others are.
 

@@ -16,7 +16,7 @@ from happymaps.images.crop import cut_out, face_places, places
 from happymaps.images.decode import Grey, read_grey
 from happymaps.images.faces import look, without_parts
 from happymaps.labelling import truth_table
-from happymaps.params import CropParams, Params, View
+from happymaps.params import Params, TrainingCropParams, View
 from happymaps.sources.face_names import parse_name
 from happymaps.sources.sample import USERS, photograph
 from happymaps.sources.turned import draw_turned
@@ -28,20 +28,21 @@ _STEP = 10.0  # degrees between two angles of the turned heads
 def main() -> None:
     """Write data/processed/cast (views, masks, truth) and data/processed/turned (views, yaws)."""
     params = Params.load()
+    cropping = params.crop.of_training()
     with tempfile.TemporaryDirectory() as folder:
         for user in tqdm(USERS[: params.audit.people], unit="person", desc="drawing"):
             photograph(Path(folder), user, params.seed, lambda: None)
-        _write_cast(Path(folder), params.crop)
+        _write_cast(Path(folder), cropping)
     yaws = sorted({*np.arange(0, 91, _STEP).tolist(), params.audit.turn})
     pictures, angles = draw_turned(params.audit.people, yaws, params.seed)
     person = np.repeat(USERS[: params.audit.people], len(yaws)).tolist()
     with replacing_folder(TURNED) as draft:
-        for view, parts in _parts(pictures, person, params.crop).items():
-            np.save(draft / f"{view}.npy", _cut_out(pictures, parts, params.crop))
+        for view, parts in _parts(pictures, person, cropping).items():
+            np.save(draft / f"{view}.npy", _cut_out(pictures, parts, cropping))
         np.save(draft / "yaws.npy", angles)
 
 
-def _write_cast(drawn: Path, params: CropParams) -> None:
+def _write_cast(drawn: Path, params: TrainingCropParams) -> None:
     """Every good full-size picture as the pipeline crops CMU faces, with the mask of its head."""
     faces = drawn / "cmu_faces"
     named = [(file, parse_name(file.name)) for file in sorted(faces.glob("*/*.pgm"))]
@@ -63,7 +64,7 @@ def _write_cast(drawn: Path, params: CropParams) -> None:
 
 
 def _parts(
-    pictures: Sequence[Grey], person: Sequence[str], params: CropParams
+    pictures: Sequence[Grey], person: Sequence[str], params: TrainingCropParams
 ) -> dict[View, list[Part]]:
     """What the pipeline cuts out of photographs of these people, in their pixels."""
     looks = {str(number): look(picture) for number, picture in enumerate(pictures)}
@@ -80,7 +81,7 @@ def _parts(
 
 
 def _cut_out(
-    pictures: Sequence[Grey], parts: Sequence[Part], params: CropParams
+    pictures: Sequence[Grey], parts: Sequence[Part], params: TrainingCropParams
 ) -> NDArray[np.uint8]:
     """(N, size, size)."""
     return np.stack(

@@ -15,7 +15,7 @@ from happymaps.calibration import (
     reliability,
     rescaled_by_others,
 )
-from happymaps.cross_validation import Everybody, answer_everybody
+from happymaps.cross_validation import OutOfFold, answer_out_of_fold
 from happymaps.datasets import LabelledImages, load_faces, load_with_heads
 from happymaps.errors import exit_on_error
 from happymaps.evaluation import predictions, scores
@@ -40,13 +40,12 @@ def main() -> None:
     """Write metrics, everybody's answers, and what is drawn of them."""
     name = sys.argv[1]
     params = Params.load()
-    steps = params.step_by_step()
-    spec = steps[name] if name in steps else params.network(name)
+    spec = _spec_of(name, params)
     views = load_with_heads(PROCESSED / "cmu_faces", spec.views)
     faces, _ = views[0]
     frames = load_faces(PROCESSED / "recordings", spec.crop)
     checkpoints = CHECKPOINTS / f"cross_validate_{name}"
-    found = answer_everybody(
+    found = answer_out_of_fold(
         spec,
         views,
         params.train,
@@ -78,18 +77,24 @@ def main() -> None:
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
+def _spec_of(name: str, params: Params) -> NetworkParams:
+    """Of a step or a network; a step that is wrong is no matter of the networks."""
+    is_step = name in {step.name for step in params.steps}
+    return params.step_by_step()[name] if is_step else params.network(name)
+
+
 def _of_recordings(
     spec: NetworkParams, answers: Sequence[Tensor], frames: LabelledImages
 ) -> dict[str, float]:
     """Means over the networks of the folds: none of them has seen anybody of the recordings."""
     if len(frames) == 0:
         return {}
-    each = [scores(spec, logits, frames, predictions(spec, logits, frames)) for logits in answers]
+    each = [scores(spec, logits, frames) for logits in answers]
     return {key: statistics.mean(one[key] for one in each) for key in _RECORDED}
 
 
 def _calibration(
-    spec: NetworkParams, found: Everybody, labels: Tensor
+    spec: NetworkParams, found: OutOfFold, labels: Tensor
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Whether it is right as often as it says: figures and a diagram, none without the softmax."""
     if spec.head != "softmax":

@@ -44,7 +44,8 @@ def learned_from(
 ) -> tuple[LabelledImages, Sequence[Box | None] | None]:
     """What a network learns from, in all its views, and the heads in faces.
 
-    It is the training part `of` the study, and more people where the network asks for them.
+    Of objects it is the training part that `of` has; faces are read in all views that the network
+    learns from, and more people where it asks for them.
     """
     if isinstance(params, Cifar10Params):
         return of["train"], None

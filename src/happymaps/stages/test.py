@@ -34,8 +34,8 @@ def main() -> None:
     for set_name, faces in sets.items():
         answered[set_name] = answer(network, faces.images)
         tables[set_name] = predictions(network.spec, answered[set_name], faces)
-        metrics[set_name] = scores(network.spec, answered[set_name], faces, tables[set_name])
-    metrics["recordings"] = _everybody(network.spec, answered, sets, tables, params.subjects)
+        metrics[set_name] = scores(network.spec, answered[set_name], faces)
+    metrics["recordings"] = _pooled(network.spec, answered, sets, tables, params.subjects)
     write_json(METRICS / "test" / f"{name}.json", metrics)
     table = pd.concat(tables, names=["set"]).reset_index("set")
     write_csv(PREDICTIONS / f"{name}.csv", table)
@@ -55,14 +55,14 @@ def main() -> None:
         draw_sheet(path, title, rows, params.test.examples)
 
 
-def _everybody(
+def _pooled(
     spec: NetworkParams,
     answered: dict[str, Tensor],
     sets: dict[str, LabelledImages],
     tables: dict[str, pd.DataFrame],
     subjects: list[str],
 ) -> dict[str, Any]:
-    """The figures of all recorded people together, and with whom the accuracy is worst."""
+    """The figures of all recorded people together, and the accuracy on the worst of them."""
     there = [subject for subject in subjects if len(sets[subject])]
     if not there:
         return {"images": 0}
@@ -70,7 +70,7 @@ def _everybody(
     logits = torch.cat([answered[subject] for subject in there])
     table = pd.concat([tables[subject] for subject in there], ignore_index=True)
     right = (table["actual"] == table["predicted"]).groupby(table["subject"]).mean()
-    return {**scores(spec, logits, faces, table), "worst_person": float(right.min())}
+    return {**scores(spec, logits, faces), "worst_person": float(right.min())}
 
 
 def _write_plot_data(folder: Path, group: str, table: pd.DataFrame) -> None:

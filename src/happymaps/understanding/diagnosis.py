@@ -164,7 +164,7 @@ def _cost(
     names = list(DIFFERENCES) if name == ALL else [name]
     logits = logits_of(network, changed(faces.images, boxes, names, here, there))
     table = predictions(network.spec, logits, faces)
-    figures = scores(network.spec, logits, faces, table)
+    figures = scores(network.spec, logits, faces)
     called_left = (table["predicted"] == "left")[table["pose"] == "left"]
     columns = DIFFERENCES.get(name, [])
     return {

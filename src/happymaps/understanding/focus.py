@@ -9,7 +9,7 @@ from torch import Tensor
 
 from happymaps.answering import logits_of
 from happymaps.datasets import LabelledImages
-from happymaps.evaluation import predictions, scores
+from happymaps.evaluation import scores
 from happymaps.images.boxes import Box, ellipse
 from happymaps.networks import Network
 
@@ -136,7 +136,7 @@ def head_or_background(
     }
     for name, images in variants.items():
         logits = logits_of(network, images)
-        figures = scores(network.spec, logits, chosen, predictions(network.spec, logits, chosen))
+        figures = scores(network.spec, logits, chosen)
         result[name] = figures["accuracy"]
         result[f"balanced_{name}"] = figures["balanced_accuracy"]
     return result
