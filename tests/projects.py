@@ -113,25 +113,28 @@ def watch(source: Path) -> None:
     (source / "sitecustomize.py").write_text(_WATCH)
 
 
-def unlisted(lock: Path, read: Path) -> set[tuple[str, str]]:
+def unlisted(lock: Path, read: Path, not_run: str | None = None) -> set[tuple[str, str]]:
     """What of data and results stages have read without depending on it: stage and path.
 
-    Networks are opened by a library that Python does not see, and sources lie where users have
-    them: here beside the project's data.
+    Networks are opened by a library that Python does not see, checkpoints are a stage's own, and
+    sources lie where users have them: here beside the project's data.
 
     Args:
         lock: the pipeline's.
         read: folder with a file per stage, that lists what it has read.
+        not_run: a stage whose outputs came otherwise.
     """
     found = set()
-    for name, stage in yaml.safe_load(lock.read_text())["stages"].items():
+    own = {"data/sample", "data/checkpoints"}
+    stages = yaml.safe_load(lock.read_text())["stages"]
+    for name, stage in ((name, stage) for name, stage in stages.items() if name != not_run):
         listed = {entry["path"] for kind in ("deps", "outs") for entry in stage.get(kind, [])}
         notes = read / stage["cmd"].split("happymaps.stages.")[1].replace(" ", "@")
         paths = set(map(PurePath, notes.read_text().splitlines()))
         assert paths
         for path in paths:
             above = {place.as_posix() for place in (path, *path.parents)}
-            if path.parts[0] in {"data", "metrics", "plots"} and "data/sample" not in above:
+            if path.parts[0] in {"data", "metrics", "plots"} and not above & own:
                 drafted = any(part.endswith(".draft") for part in path.parts)
                 found |= set() if drafted or above & listed else {(name, str(path))}
     return found

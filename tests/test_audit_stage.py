@@ -51,6 +51,32 @@ def test_right_answers_are_explained_that_detail_decides(
     assert sorted(found.truth.index) == list(range(0, 30, 3))
 
 
+def test_where_detail_decides_no_right_answer_some_of_all_are_explained_in_turns(
+    detailed: tuple[Network, LabelledImages],
+    params: Params,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    network, faces = detailed
+    # Right without any detail, and two that are wrong by it.
+    some = faces.take(np.array([*range(1, 30, 3), 2, 5]))
+    few = {"images": 4, "randomised": 1, "random_networks": 12, "steps": 4}
+    small = params.model_copy(
+        update={
+            "audit": params.audit.model_copy(update=few),
+            "attributions": params.attributions.model_copy(update={"methods": ["saliency"]}),
+        }
+    )
+    found, testable = _to_explain(network, some, small)
+    assert not testable
+    assert capsys.readouterr().out.startswith("note: no image to test explanations on; of fewer")
+    assert len(found) == 4
+    assert {2, 5} < set(found.truth.index)
+    figures, _, _ = _audit_explanations(network, some, small, tmp_path)
+    assert figures["by_class"] == {"not left": 2, "left": 2}
+    assert figures["faithfulness"] == {}
+
+
 def test_every_method_is_tested_on_the_images_that_are_explained(
     detailed: tuple[Network, LabelledImages], params: Params, tmp_path: Path
 ) -> None:

@@ -21,7 +21,7 @@ from PIL import Image
 
 from happymaps.cli import main
 from happymaps.networks import SavedNetwork, build_network, save_network
-from happymaps.params import NetworkParams, Params
+from happymaps.params import OBJECTS, ColourCropParams, NetworkParams, Params
 from toys import ROOT, takes_any_name
 
 METHODS = ["saliency", "integrated_gradients", "lime"]
@@ -127,6 +127,17 @@ def test_a_picture_is_explained_the_same_whatever_stands_beside_it(explain: Expl
     assert backwards == together[::-1]
 
 
+def test_what_is_drawn_at_random_is_by_the_seed_in_params(explain: Explain, project: Path) -> None:
+    picture = save("a.png", scene())
+    (before,), _ = explain(picture)
+    content = yaml.safe_load((project / "params.yaml").read_text())
+    content["seed"] += 1
+    (project / "params.yaml").write_text(yaml.safe_dump(content))
+    (after,), _ = explain(picture)
+    same = {name for name, one in after["methods"].items() if one == before["methods"][name]}
+    assert same == {"saliency", "integrated_gradients", "edges"}
+
+
 def test_bad_files_are_named_at_the_end_and_the_good_ones_written(
     explain: Explain, project: Path
 ) -> None:
@@ -178,6 +189,8 @@ def test_a_folder_is_written_into_and_an_ending_is_no_part_of_the_name(explain: 
     assert explain(picture, output="b.png")[1] is None
     assert Path("b.json").is_file()
     assert not Path("b.png.png").exists()
+    assert explain(picture, output="v1.2")[1] is None
+    assert Path("v1.2.json").is_file()
 
 
 def test_a_name_that_is_empty_is_refused(
@@ -525,6 +538,39 @@ def test_where_no_face_is_found_a_note_says_so(
     out, err = capsys.readouterr()
     assert note in err
     assert out.splitlines()[1].startswith(f"{wall},,,")
+    shades = [Image.new("L", (40, 30), shade) for shade in (90, 140)]
+    shades[0].save("wall.gif", save_all=True, append_images=shades[1:], duration=200)
+    monkeypatch.setattr(sys, "argv", ["happymaps", "predict", "--network", "faces", "wall.gif"])
+    main()
+    assert "in 2 of the images (first: wall.gif@0.0s);" in capsys.readouterr().err
+
+
+def test_a_network_of_objects_is_shown_the_colours(
+    explain: Explain, project: Path, spec: NetworkParams
+) -> None:
+    content = yaml.safe_load((ROOT / "studies/cifar10/params.yaml").read_text())
+    content["threads"] = 1
+    content["attributions"]["methods"] = ["saliency"]
+    (project / "params.yaml").write_text(yaml.safe_dump(content))
+    network = build_network(spec.model_copy(update={"target": "object"}), SIZE, 3, seed=3)
+    coloured = ColourCropParams(size=SIZE, resample="area")
+    save_network(
+        SavedNetwork("objects", network, coloured), Path("data/models/objects.safetensors")
+    )
+    rgb = np.stack([scene(seed) for seed in range(3)], axis=2)
+    paths = save("rgb.png", rgb), save("bgr.png", rgb[..., ::-1])
+    (one, other), error = explain(*paths, network="objects")
+    assert error is None
+    assert one["prediction"] in OBJECTS
+    assert one["confidence"] != other["confidence"]
+
+
+def test_a_moment_of_a_film_is_told_with_its_frame_and_time(explain: Explain) -> None:
+    frames = [Image.fromarray(scene(seed)) for seed in range(3)]
+    frames[0].save("film.gif", save_all=True, append_images=frames[1:], duration=200)
+    (found,), error = explain("film.gif@0.5s")
+    assert error is None
+    assert (found["path"], found["frame"], found["time"]) == ("film.gif", 2, 0.4)
 
 
 def test_of_damaged_notes_in_a_file_nothing_is_said(project: Path) -> None:

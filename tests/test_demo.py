@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from happymaps.demo import _COPIED, _ROUGH, _copy, _with_cast, prepare, run_demo
+from happymaps.demo import _COPIED, _ROUGH, _clear, _copy, _with_cast, prepare, run_demo
 from happymaps.errors import InputError
+from happymaps.stages.layout import MORE_PEOPLE
 from happymaps.understanding import intervals
 from toys import ROOT
 
@@ -57,6 +58,12 @@ def test_a_demo_runs_the_projects_stages_on_the_cast(
     fetched = sorted((tmp_path / "demo/data/raw/cmu_faces").rglob("*.*"))
     assert [file.read_bytes() for file in fetched] == [file.read_bytes() for file in drawn]
     assert len(drawn) > 100
+    strangers = [
+        {file.read_bytes() for file in (tmp_path / "demo/data/sample" / name).rglob("*.jpg")}
+        for name in MORE_PEOPLE
+    ]
+    assert all(strangers)
+    assert not strangers[0] & strangers[1]
     assert sorted(project.rglob("*")) == before
 
 
@@ -105,6 +112,17 @@ def test_a_demo_that_was_replaced_half_way_is_still_an_earlier_demo(
     prepare(ROOT, folder, people=2)
     assert not list(folder.glob("*.txt"))
     assert (folder / "dvc.yaml").is_file()
+
+
+def test_of_a_link_in_an_earlier_demo_the_link_alone_goes(tmp_path: Path) -> None:
+    folder, mine = tmp_path / "demo", tmp_path / "disk/mine"
+    for file in (folder / ".happymaps-demo", mine):
+        file.parent.mkdir()
+        file.touch()
+    (folder / "data").symlink_to(mine.parent)
+    _clear(folder)
+    assert [path.name for path in folder.iterdir()] == [".happymaps-demo"]
+    assert mine.is_file()
 
 
 def test_the_project_is_not_replaced_by_its_demo(tmp_path: Path) -> None:

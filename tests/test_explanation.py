@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from happymaps.datasets import to_input
+from happymaps.errors import InputError
 from happymaps.explanation import (
     Explanation,
     Failures,
@@ -120,6 +121,18 @@ def test_a_network_without_an_audit_has_no_failures_to_tell(tmp_path: Path) -> N
     assert read_failures(tmp_path / "none.json", ["lime"]) is None
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "3", "{}", '{"sanity": [], "faithfulness": []}',
+     '{"sanity": {"lime": {}}, "faithfulness": {}}', '{"sanity": {"lime": 1}, "faithfulness": {}}'],
+)  # fmt: skip
+def test_a_file_that_is_no_audit_is_named(tmp_path: Path, content: str) -> None:
+    audit = tmp_path / "tiny.json"
+    audit.write_text(content)
+    with pytest.raises(InputError, match=r"tiny\.json: not an audit's metrics"):
+        read_failures(audit, ["lime"])
+
+
 # --- figures
 
 
@@ -216,7 +229,9 @@ def test_what_failed_is_marked_at_its_own_map_only(tmp_path: Path, explained: Ex
     marked = sheet(tmp_path / "b.png", explained, {"lime": "sanity"})
     columns = np.flatnonzero((clean != marked).any(axis=(0, 2)))
     assert len(columns)
-    assert columns.min() > 2 * SIZE  # the third and last image of the row
+    shade = to_input(explained.image[None])[0].numpy()
+    _, left = place_of(heat(shade, explained.maps["lime"]), clean)
+    assert columns.min() >= left  # the third and last image of the row
     unknown = sheet(tmp_path / "c.png", explained, None)
     assert unknown.shape != clean.shape  # as wide as its title, which is another
 

@@ -93,6 +93,50 @@ def test_killed_between_moving_the_old_and_the_new_the_old_output_comes_back(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_killed_just_after_the_new_output_has_come_that_stays(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    kill_a_writer(target, "import shutil; shutil.rmtree = lambda *_, **__: die()")
+    with pytest.raises(RuntimeError), replacing_folder(target):
+        raise RuntimeError
+    assert [path.name for path in target.iterdir()] == ["half"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_killed_writer_may_have_had_the_number_that_is_ours_now(tmp_path: Path) -> None:
+    """As in containers, where numbers begin at 1 each time."""
+    (tmp_path / f".a.{os.getpid()}.draft").mkdir()
+    with replacing(tmp_path / "a") as draft:
+        draft.touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_draft_of_somebody_elses_process_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(number: int, signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", forbidden)
+    theirs = tmp_path / f".a.{os.getppid()}.draft"
+    theirs.mkdir()
+    with replacing(tmp_path / "a") as draft:
+        draft.touch()
+    assert theirs.is_dir()
+
+
+def test_a_file_takes_the_place_of_a_folder_and_a_folder_that_of_anything(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    target.symlink_to("nowhere")
+    for _ in range(2):
+        with replacing_folder(target) as draft:
+            (draft / "new").touch()
+        assert [path.name for path in target.iterdir()] == ["new"]
+        with replacing(target) as draft:
+            draft.write_text("a file")
+        assert target.read_text() == "a file"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_litter_of_a_number_that_no_process_has_is_cleared(tmp_path: Path) -> None:
     (tmp_path / f".a.{'9' * 20}.draft").mkdir()
     with replacing(tmp_path / "a") as draft:

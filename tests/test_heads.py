@@ -17,11 +17,11 @@ from happymaps.images.faces import (
     read_points,
     write_looks,
 )
-from happymaps.params import VIEWS, CropMethod, CropParams, Params, View
+from happymaps.params import VIEWS, CropMethod, CropParams, Params, RecordingParams, View
 from happymaps.sources.drawing import Person, Scene, landmarks, render
 from happymaps.stages.find_faces import _look_into
-from happymaps.stages.heads import _photographs, _rows
-from happymaps.stages.layout import FACES, INTERIM
+from happymaps.stages.heads import _counts, _photographs, _rows, _some_frames
+from happymaps.stages.layout import FACES, INTERIM, PROCESSED
 
 # Of a drawn head, what its box must reach of it and may reach beyond, in sizes of the head.
 TOLERANCE = 0.15
@@ -157,6 +157,39 @@ def test_every_photograph_has_what_was_found_in_its_finest_copy(
     nothing = Looked((60, 64), None)
     images = zip(index["image"], (found, found, nothing), strict=True)
     assert _photographs() == dict(images)
+
+
+def test_of_a_recorded_person_some_labelled_frames_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: Params
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # Every other frame is labelled: six of the one person, and two of the other.
+    images = [f"{number:06d}.png" for number in range(16)]
+    looks = {image: Looked((9, 9 + number), None) for number, image in enumerate(images)}
+    write_looks(FACES, {"recordings": looks})
+    subjects, poses = ["zoe"] * 12 + ["adam"] * 4, ["left", ""] * 8
+    truth = {"image": images, "left": [1, ""] * 8, "pose": poses, "subject": subjects}
+    (PROCESSED / "recordings").mkdir(parents=True)
+    pd.DataFrame(truth).to_csv(PROCESSED / "recordings/truth.csv", index=False)
+    people = [RecordingParams(subject=name, path=Path(name)) for name in ("zoe", "adam")]
+    audit = params.audit.model_copy(update={"heads": 4})
+    found = _some_frames(params.model_copy(update={"recordings": people, "audit": audit}))
+    assert list(found) == ["zoe", "adam"]
+    assert len(found["zoe"]) == 4
+    assert found["zoe"].keys() < set(images[:12:2])
+    assert found["adam"].keys() == set(images[12::2])
+    assert all(look == looks[image] for frames in found.values() for image, look in frames.items())
+
+
+def test_heads_are_counted_once_an_image() -> None:
+    box = Box(1, 2, 3, 4)
+    heads = [("zoe", "0", box), ("zoe", "1", None), ("zoe", "2", box), ("adam", "3", None)]
+    counts = _counts([(name, view, image, head) for name, image, head in heads for view in VIEWS])
+    assert counts == {
+        "zoe": {"images": 3, "heads_found": 2},
+        "adam": {"images": 1, "heads_found": 0},
+    }
+    assert list(counts) == ["zoe", "adam"]
 
 
 def test_edges_are_whole_numbers_where_some_are_missing_too(tmp_path: Path) -> None:

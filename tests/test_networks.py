@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from happymaps.datasets import to_input
@@ -228,6 +230,8 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(spec: Network
 def test_images_too_small_are_refused(spec: NetworkParams) -> None:
     with pytest.raises(InputError, match="16 pixels are too small for the network"):
         build_network(spec.model_copy(update={"filters": [4] * 5}), 16, seed=0)
+    with pytest.raises(InputError, match="nothing is left after conv2d_1"):
+        build_network(spec.model_copy(update={"filters": [4], "kernel": 5}), 4, seed=0)
 
 
 def test_a_saved_network_comes_back_with_spec_and_preprocessing(
@@ -273,6 +277,23 @@ def test_a_truncated_network_is_refused(tmp_path: Path, spec: NetworkParams) -> 
         load_network(file)
     with pytest.raises(InputError, match="dvc repro"):
         load_network(tmp_path / "missing.safetensors")
+
+
+@pytest.mark.parametrize("name", ["conv2d_1.bias", "dense_2.weight"])
+def test_a_network_without_some_of_its_weights_is_refused(
+    tmp_path: Path, spec: NetworkParams, name: str
+) -> None:
+    """They would be left as chance has drawn them."""
+    file = tmp_path / "x.safetensors"
+    crop = TrainingCropParams(size=32, resample="area", cmu_faces="stretch", face_margin=0.25)
+    save_network(SavedNetwork("tiny", build_network(spec, 32, seed=0), crop), file)
+    with safe_open(file, framework="pt") as saved:
+        description = saved.metadata()
+        weights = {key: saved.get_tensor(key) for key in saved.keys()}  # noqa: SIM118
+    del weights[name]
+    save_file(weights, file, description)
+    with pytest.raises(InputError, match=rf"(?s)not a HappyMaps network .*{name}"):
+        load_network(file)
 
 
 @pytest.mark.parametrize(("padding", "stride"), [(False, 1), (True, 1), (False, 2), (True, 2)])

@@ -40,6 +40,12 @@ def test_a_network_may_not_be_called_what_dvc_reads_as_a_failure(
         Params.load(write(tmp_path, {"networks.error": same}))
 
 
+def test_a_network_has_a_name_that_files_can_have(tmp_path: Path, params: Params) -> None:
+    same = params.networks["experiment0"].model_dump(mode="json")
+    with pytest.raises(InputError, match=r"networks\./mine\.\[key\]: String should match"):
+        Params.load(write(tmp_path, {"networks./mine": same}))
+
+
 def test_the_seven_published_networks_and_the_generalist_are_there(params: Params) -> None:
     *published, last = params.networks
     assert published == [
@@ -88,6 +94,14 @@ def test_params_hold_nothing_that_an_experiment_would_resolve_for_good() -> None
         ("networks.experiment0.schedule", "cosine", "networks.experiment0.schedule"),
         ("networks.experiment0.weight_decay", -1, "networks.experiment0.weight_decay"),
         ("networks.generalist.augment.turn", 90, "networks.generalist.augment.turn"),
+        ("networks.generalist.augment.nod", 90, "networks.generalist.augment.nod"),
+        ("networks.generalist.augment.scale", 1.0, "networks.generalist.augment.scale"),
+        ("networks.experiment0.momentum", 1.0, "networks.experiment0.momentum"),
+        ("extract.rate", 0, "extract.rate"),
+        ("happymaps.seeds", 1, "happymaps.seeds"),
+        ("attributions.integrated_gradients.steps", 0, "attributions.integrated_gradients.steps"),
+        ("audit.random_networks", 11, "audit.random_networks"),
+        ("audit.people", 1, "audit.people"),
         ("networks.generalist.augment.colour", 1, "networks.generalist.augment.colour"),
         ("networks.experiment0.learning_rate", "1e-3x", "networks.experiment0.learning_rate"),
         ("networks.experiment0.learning_rate", float("inf"), "networks.experiment0.learning_rate"),
@@ -95,9 +109,11 @@ def test_params_hold_nothing_that_an_experiment_would_resolve_for_good() -> None
         ("networks.experiment0.filters", [16, -1], "networks.experiment0.filters.1"),
         ("networks.experiment0.head", "sigmoid", "networks.experiment0.head"),
         ("networks.linear_output.loss", "cross_entropy", "networks.linear_output"),
+        ("networks.linear_output.label_smoothing", 0.1, "label_smoothing needs cross_entropy"),
         ("networks.experiment0.colour", True, "networks.experiment0.colour"),
         ("landmarks.straight", 0.5, "landmarks: Value error, straight"),
         ("landmarks.level", [0.8, 0.4], "landmarks: Value error, level"),
+        ("landmarks.level", [0.5, 0.5], "landmarks: Value error, level"),
         ("points.straight", 0.9, "points: Value error, straight"),
         ("youtube_faces.manifest", None, "youtube_faces.manifest"),
         ("networks.experiment0.more_people", "some", "networks.experiment0.more_people"),
@@ -106,8 +122,11 @@ def test_params_hold_nothing_that_an_experiment_would_resolve_for_good() -> None
         ("split.fold", 5, "split"),
         ("crop.size", 8, "crop.size"),
         ("recordings", [{"subject": "me"}], "recordings.0"),
+        ("recordings", [{"subject": "me", "sha256": "0" * 64}], "needs a path or a url"),
         ("recordings", [{"subject": "me", "url": "https://a/b.mp4"}], "sha256"),
+        ("recordings", [{"subject": "me", "url": "a", "sha256": "0" * 63}], "recordings.0.sha256"),
         ("recordings", [{"subject": "../me", "path": "me.mp4"}], "recordings.0.subject"),
+        ("recordings", [{"subject": "-me", "path": "me.mp4"}], "recordings.0.subject"),
         ("recordings", [{"subject": "me", "path": "a"}, {"subject": "me", "path": "b"}], "once"),
         ("recordings", [{"subject": "cmu_test", "path": "a"}], "metrics' own"),
         ("recordings", [{"subject": "recordings", "path": "a"}], "metrics' own"),
@@ -143,6 +162,7 @@ def test_a_wrong_value_is_named_with_its_file(
         ({"more_people": True}, "more_people and the face crop need a target in faces"),
         ({"crop": "face"}, "more_people and the face crop need a target in faces"),
         ({"augment.turn": 30}, "turn, nod and background need a target in faces"),
+        ({"augment.nod": 10}, "turn, nod and background need a target in faces"),
         ({"augment.background": 0.4}, "turn, nod and background need a target in faces"),
         ({"optimizer": "nesterov", "momentum": 0}, "nesterov needs momentum"),
         ({"filters": [[8, 8]], "pool_dropout": 0.1, "last_pool": False}, "needs a max-pool"),
@@ -153,6 +173,40 @@ def test_what_is_of_no_use_to_networks_of_objects_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=reason):
         _changed(objects.networks["basic"], changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pool_dropout": 0.1, "last_pool": False},  # behind the pools between its blocks
+        {"optimizer": "sgd", "momentum": 0.0},
+    ],
+)
+def test_what_is_of_use_is_not_refused(params: Params, changes: dict[str, object]) -> None:
+    changed = _changed(params.networks["experiment0"], changes)
+    assert changed.model_dump(include=set(changes)) == changes
+
+
+def test_a_network_of_faces_knows_them_first_and_whole_pictures_as_well(params: Params) -> None:
+    assert params.networks["generalist"].views == ("face", "plain")
+    assert params.networks["experiment0"].views == ("plain",)
+
+
+def test_every_set_is_cropped_by_a_method_of_its_own(params: Params) -> None:
+    methods = {
+        "cmu_faces": "square",
+        "recordings": "stretch",
+        "youtube_faces": "face",
+        "facial_expressions": "square",
+    }
+    assert params.crop.model_copy(update=methods).methods == methods
+
+
+@pytest.mark.parametrize("name", ["cmu_faces", "frames", "similarity", "shuffled", "above_control"])
+def test_nobody_is_called_like_a_set_or_a_figure(params: Params, name: str) -> None:
+    content = params.model_dump() | {"recordings": [{"subject": name, "path": "a.mp4"}]}
+    with pytest.raises(ValidationError, match=f"recordings: {name} is a name of the metrics' own"):
+        Params.model_validate(content)
 
 
 @pytest.mark.parametrize(
@@ -262,6 +316,7 @@ def test_a_number_is_a_block_of_one(params: Params) -> None:
         ({"augmented.turn": 3}, "steps.step1: no such param 'augmented'"),
         ({"target.pose": 3}, "steps.step1: no such param 'target.pose'"),
         ({"augment.turn.left": 3}, "steps.step1: no such param 'augment.turn.left'"),
+        ({"augment.turn.left.more": 3}, "steps.step1: no such param"),
         ({"target": "object"}, "steps.step1: objects are of studies/cifar10"),
         ({"epochs": 0}, "steps.step1: epochs: Input should be greater than 0"),
         ({"head": "linear"}, "steps.step1: .*cross_entropy needs the softmax head"),

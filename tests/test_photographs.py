@@ -3,17 +3,19 @@
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from happymaps.photographs import finest_copies, photographs_of, read_index
 
 SCALES = ("", "_2", "_4")
 
 
-def test_somebody_may_be_called_nan(tmp_path: Path) -> None:
-    called = pd.DataFrame({"image": ["000000", "000001"], "subject": "nan"})
+@pytest.mark.parametrize("name", ["nan", "007"])
+def test_somebody_may_be_called_nan_or_a_number(tmp_path: Path, name: str) -> None:
+    called = pd.DataFrame({"image": ["000000", "000001"], "subject": name})
     called.to_csv(tmp_path / "index.csv", index=False)
     read = read_index(tmp_path)
-    assert set(read["subject"]) == {"nan"}
+    assert set(read["subject"]) == {name}
     assert read["image"].tolist() == called["image"].tolist()
 
 

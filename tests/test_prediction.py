@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from happymaps.datasets import BATCH
 from happymaps.errors import InputError
 from happymaps.images.video import ffmpeg_binary
 from happymaps.networks import SavedNetwork, build_network
@@ -87,9 +88,10 @@ def test_a_moment_of_a_video_with_a_line_break_in_its_name(tmp_path: Path) -> No
     assert read_moment(f"{path}@0.3s").frame == 3
 
 
-def test_an_animation_has_moments_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
+def test_an_animation_has_moments_too(tmp_path: Path, suffix: str) -> None:
     frames = [Image.new("L", (8, 6), brightness) for brightness in (0, 100, 200)]
-    path = tmp_path / "a.gif"
+    path = tmp_path / f"a.{suffix}"
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=200)
     assert read_moment(f"{path}@0.5s").frame == 2
 
@@ -101,6 +103,19 @@ def test_a_last_frame_is_seen_as_long_as_it_is_held(tmp_path: Path) -> None:
     assert read_moment(f"{path}@3.1s").frame == 1
     with pytest.raises(InputError, match=r"has no moment 3\.3 s; its last frame begins at 0\.2 s"):
         read_moment(f"{path}@3.3s")
+
+
+def test_a_film_shows_its_first_frame_before_that_begins(tmp_path: Path) -> None:
+    """Where the sound begins earlier."""
+    path = tmp_path / "late.mkv"
+    sound = ["-f", "lavfi", "-i", "sine=duration=2"]
+    sight = ["-itsoffset", "0.5", "-f", "lavfi", "-i", "testsrc=size=64x48:rate=10:duration=1"]
+    command = [ffmpeg_binary(), "-v", "error", *sound, *sight, "-c:v", "png", str(path)]
+    subprocess.run(command, check=True, timeout=30)
+    for moment, frame in (("0.1", 0), ("0.5", 0), ("0.65", 1)):
+        found = read_moment(f"{path}@{moment}s")
+        assert found.frame == frame
+        assert found.time == pytest.approx(0.5 + frame / 10)
 
 
 @pytest.mark.parametrize(("time", "frame"), [("3.3e-05", 0), ("0.1", 1), ("1", 9)])
@@ -191,6 +206,17 @@ def test_a_picture_becomes_what_the_network_was_trained_on(
     assert np.array_equal(same, stretched)
 
 
+def test_a_cmu_face_is_cropped_as_for_the_training_whatever_params_say_now(
+    params: Params, spec: NetworkParams, wide: NDArray[np.uint8]
+) -> None:
+    change = {"size": 32, "resample": "area", "cmu_faces": "square"}
+    trained = params.crop.model_copy(update=change)
+    assert params.crop.cmu_faces == "stretch"
+    saved = SavedNetwork("tiny", build_network(spec, 32, seed=0), trained.of_training())
+    face = Picture(Path("an2i_left_angry_open.pgm"), None, None, wide)
+    assert (preprocess(face, saved, params.crop).pixels == 200).all()
+
+
 @pytest.mark.parametrize("name", ["me.png", "an2i_left_angry_open.pgm"])
 def test_a_network_of_faces_sees_the_face_with_the_margin_of_its_training(
     params: Params, spec: NetworkParams, name: str
@@ -239,6 +265,19 @@ def test_a_network_of_objects_sees_the_centre_square_in_colour(
         assert np.array_equal(seen, np.broadcast_to([[[250]], [[120]], [[10]]], (3, 24, 24)))
     (answer,) = predict(saved, crop_params, iter([Picture(Path("a.png"), None, None, scene)]))
     assert answer.prediction in OBJECTS
+    scene[:24] = 0
+    seen, _ = preprocess(Picture(Path("a.png"), None, None, scene), saved, crop_params)
+    assert seen[:, :12].max() == 0
+    assert seen[:, 12:].min() == 10
+
+
+def test_every_picture_is_answered_of_however_many(params: Params, spec: NetworkParams) -> None:
+    trained = params.crop.model_copy(update={"size": 32}).of_training()
+    saved = SavedNetwork("tiny", build_network(spec, 32, seed=0).eval(), trained)
+    paths = [Path(f"{number}.png") for number in range(2 * BATCH + 1)]
+    grey = np.zeros((8, 8), np.uint8)
+    found = predict(saved, params.crop, (Picture(path, None, None, grey) for path in paths))
+    assert [answer.path for answer in found] == paths
 
 
 def test_a_network_of_faces_is_not_asked_in_the_folder_of_another_study(
@@ -278,6 +317,12 @@ def test_of_a_folder_pictures_and_videos_are_taken_and_nothing_else(tmp_path: Pa
     assert told == []
     # A link to nothing is named when it is read, and not passed over.
     assert found == [tmp_path / name for name in sorted([*taken, "gone.png"])]
+
+
+def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InputError, match="no picture or video in this folder"):
+        media_files(tmp_path, print)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
@@ -344,6 +389,28 @@ def test_colours_survive_being_read(tmp_path: Path) -> None:
     assert np.array_equal(found.pixels, np.full((4, 6, 3), (200, 100, 50)))
     (grey,) = read_pictures(tmp_path / "a.png")
     assert grey.pixels.shape == (4, 6)
+
+
+def test_colours_survive_at_every_moment(tmp_path: Path) -> None:
+    colours = [(200, 100, 50), (10, 90, 250)]
+    frames = [Image.new("RGB", (6, 4), colour) for colour in colours]
+    still, film = tmp_path / "a.png", tmp_path / "a.gif"
+    frames[0].save(still)
+    frames[0].save(film, save_all=True, append_images=frames[1:], duration=200)
+    expected = [np.full((4, 6, 3), colour) for colour in colours]
+    assert np.array_equal(read_moment(str(still), colour=True).pixels, expected[0])
+    for frame, pixels in zip(read_pictures(film, colour=True), expected, strict=True):
+        assert np.array_equal(frame.pixels, pixels)
+        moment = read_moment(f"{film}@{frame.time}s", colour=True)
+        assert np.array_equal(moment.pixels, pixels)
+
+
+def test_of_several_pages_the_first_is_the_picture(tmp_path: Path) -> None:
+    pages = [Image.new("L", (8, 6), brightness) for brightness in (50, 150)]
+    pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:])
+    (found,) = read_pictures(tmp_path / "scan.tif")
+    assert found.frame is None
+    assert (found.pixels == 50).all()
 
 
 def test_an_animation_cut_off_anywhere_is_read_or_named(tmp_path: Path) -> None:

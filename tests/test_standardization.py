@@ -75,6 +75,12 @@ def test_what_is_around_a_place_is_around_it_whatever_the_size(size: int, axis: 
     assert 0.25 < seen / size < 0.5
 
 
+@pytest.mark.parametrize("size", [31, 47, 128, 130])
+def test_a_flat_image_is_flat_up_to_its_edges_whatever_the_size(size: int) -> None:
+    found = LocalStandardization()(torch.full((1, 1, size, size), 0.8))
+    assert found.abs().max() < 1e-3
+
+
 @pytest.mark.parametrize("shade", [0, 0.5, 1])
 def test_a_flat_image_becomes_0_with_finite_gradients(shade: float) -> None:
     images = torch.full((2, 1, 32, 32), float(shade), requires_grad=True)

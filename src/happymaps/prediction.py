@@ -38,7 +38,7 @@ _ANIMATED_FORMATS = {"GIF", "PNG", "WEBP"}
 _MPEG_SUFFIXES = {".mpeg", ".mpg"}  # Pillow counts them as pictures, and cannot decode them
 _MOTION_JPEG = {".mjpeg", ".mjpg"}  # frames one after the other, of which Pillow sees the first
 _MOMENT = re.compile(r"(?P<path>.+)@(?P<seconds>\d+(?:\.\d+)?(?:e-\d+)?)s", re.DOTALL)
-_LAST_FRAME = 1.0  # seconds that a last frame is granted where a video does not say its length
+_LAST_FRAME = 1.0  # seconds that a last frame is granted at least: videos' lengths are inexact
 
 
 class Picture(NamedTuple):

@@ -286,6 +286,15 @@ def test_a_coloured_log_is_read_all_the_same(
     assert duration_of(video) == 1
 
 
+def test_a_film_without_a_frame_is_named(tmp_path: Path, folder: Path) -> None:
+    video = tmp_path / "a.y4m"
+    video.write_text("YUV4MPEG2 W16 H16 F25:1\n")
+    with pytest.raises(InputError, match=r"a\.y4m: no frame in it"):
+        list(stream_frames(video))
+    with pytest.raises(InputError, match=r"a\.y4m: no frame in it"):
+        extract_frames(video, folder)
+
+
 @pytest.mark.parametrize("name", ["a.txt", "a.svg", "a.mp4"])
 def test_a_text_or_a_drawing_is_no_video(tmp_path: Path, name: str) -> None:
     text = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"></svg>\n'

@@ -97,6 +97,15 @@ def test_archives_in_archives(tmp_path: Path, outer: str, inner: str) -> None:
     assert found == {**FILES, **beside}
 
 
+@pytest.mark.parametrize(
+    ("short", "kind"), [("tgz", "tar.gz"), ("tbz2", "tar.bz2"), ("txz", "tar.xz")]
+)
+def test_short_suffixes_are_known_inside_as_well(tmp_path: Path, short: str, kind: str) -> None:
+    files = {f"parts/faces.{short}": PACKERS[kind](FILES)}
+    assert members(tmp_path / "published.zip", zipped(files)) == FILES
+    assert dict(iter_members(write_folder(tmp_path / "folder", files))) == FILES
+
+
 def test_nesting_has_an_end(tmp_path: Path) -> None:
     content = zipped(FILES)
     for _ in range(3):
@@ -150,6 +159,17 @@ def test_links_and_devices_in_a_zip(tmp_path: Path, kind: int) -> None:
         archive.writestr(info, "/etc/passwd")
     with pytest.raises(InputError, match=r"odd\.pgm is a link or device"):
         list(iter_members(path))
+
+
+def test_a_zip_that_says_of_what_kind_its_members_are(tmp_path: Path) -> None:
+    """As every Unix packs them."""
+    path = tmp_path / "faces.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, kind in (("an2i/", 0o040755), ("an2i/a.pgm", 0o100644)):
+            info = zipfile.ZipInfo(name)
+            info.external_attr = kind << 16
+            archive.writestr(info, b"" if name.endswith("/") else b"x")
+    assert dict(iter_members(path)) == {"an2i/a.pgm": b"x"}
 
 
 MIB = 1 << 20
@@ -249,6 +269,17 @@ def test_a_flipped_byte_in_a_zip(tmp_path: Path) -> None:
         members(tmp_path / "faces.zip", bytes(content))
 
 
+@pytest.mark.parametrize("kind", ["tar.gz", "tar.bz2", "tar.xz"])
+def test_a_flipped_byte_in_a_packed_tar(tmp_path: Path, kind: str) -> None:
+    """The sum of a gzip stands at its end, behind all that a tar needs to be read."""
+    whole = PACKERS[kind](FILES)
+    for place in (300, 1000, 2000):  # within the first member
+        hurt = bytearray(whole)
+        hurt[place] ^= 1
+        with pytest.raises(InputError, match=rf"faces\.{kind}: damaged or truncated"):
+            members(tmp_path / f"faces.{kind}", bytes(hurt))
+
+
 def test_flipped_bytes_of_a_zip_inside_are_damage_at_worst(tmp_path: Path) -> None:
     whole, draw = zipped(FILES), random.Random(0)
     for _ in range(100):
@@ -258,6 +289,17 @@ def test_flipped_bytes_of_a_zip_inside_are_damage_at_worst(tmp_path: Path) -> No
             members(tmp_path / "outer.zip", zipped({"a.zip": bytes(hurt)}))
         except InputError as error:
             assert str(error).startswith(f"{tmp_path}/outer.zip")
+
+
+@pytest.mark.parametrize("kind", ["tar.bz2", "tar.xz", "zip"])
+def test_bytes_overwritten_within_are_damage(tmp_path: Path, kind: str) -> None:
+    text = "".join(f"line {number}\n" for number in range(9000)).encode()
+    content = bytearray(PACKERS[kind]({"a.txt": text, "b.txt": text[::-1]}))
+    for place in (3, 5, 7):
+        hurt, start = content.copy(), len(content) * place // 10
+        hurt[start : start + 40] = b"\xff" * 40
+        with pytest.raises(InputError, match=rf"faces\.{kind}: damaged or truncated"):
+            members(tmp_path / f"faces.{kind}", bytes(hurt))
 
 
 @pytest.mark.parametrize("header", ["GNU.sparse.size", "GNU.sparse.realsize"])

@@ -142,6 +142,7 @@ def test_foreign_members_are_passed_over(tmp_path: Path, destination: Path) -> N
         "validation/cat/0000.jpg": b"another part",
         "train/cat/._0000.jpg": b"what a Mac says of it",
         "train/cat/0000.txt": b"no picture",
+        "train/cat/0000.jpg.part": b"half of one",
         "train/cat/more/0000.jpg": b"elsewhere",
     }
     source = zipped(tmp_path / "pictures.zip", foreign | PICTURES)

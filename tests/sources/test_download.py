@@ -45,7 +45,8 @@ class Handler(BaseHTTPRequestHandler):
         if word == "silent":
             self.server.done.wait(5)
             return
-        packed = "packed" in word and "gzip" in self.headers["Accept-Encoding"]
+        asked_for = "gzip" in self.headers["Accept-Encoding"] or "stubbornly" in word
+        packed = "packed" in word and asked_for
         body = gzip.compress(BODY) if packed else BODY
         start = int(asked[6:-1]) if asked and "rangeless" not in word else 0
         self.send_response(206 if start else 200)
@@ -94,6 +95,7 @@ def fetch(url: str, target: Path, max_bytes: int = 1 << 20) -> None:
         (["cut", "416", "whole"], [False, True, False]),
         (["packed cut", "packed"], [False, True]),
         (["packed"], [False]),
+        (["stubbornly packed"], [False]),
     ],
 )
 def test_what_arrives_is_what_was_served(
@@ -117,6 +119,7 @@ def test_what_stood_there_before_is_not_continued(server: Server, tmp_path: Path
     [
         ("404", "HTTP status 404", 1),
         ("403", "HTTP status 403", 1),
+        ("416", "HTTP status 416", 1),
         ("500", "HTTP status 500", 3),
         ("429", "HTTP status 429", 3),
         ("rangeless cut", "broke", 3),
@@ -145,6 +148,16 @@ def test_giving_up(
     assert "HAPPYMAPS_MIRROR" in message
     assert len(server.ranges) == attempts
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_pause_is_twice_as_long_as_the_one_before(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("happymaps.sources.download.time.sleep", pauses.append)
+    with pytest.raises(InputError, match="HTTP status 500"):
+        download(server.serves(*["500"] * 3), tmp_path / "faces.zip", max_bytes=1, wait_seconds=3)
+    assert pauses == [3, 6]
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
@@ -186,7 +199,9 @@ def test_addresses_that_are_none(tmp_path: Path, url: str) -> None:
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_no_mirror(monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
+def test_no_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "faces.zip").touch()  # what lies about is no mirror
     monkeypatch.delenv("HAPPYMAPS_MIRROR", raising=False)
     if value is not None:
         monkeypatch.setenv("HAPPYMAPS_MIRROR", value)

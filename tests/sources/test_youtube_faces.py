@@ -51,7 +51,7 @@ COURSE = {
     "course/README.md": b"read me",
 }  # fmt: skip
 PUBLISHED = {f"faces/images/{name}": content for name, content in FRAMES.items()} | {
-    "faces/keypoints.csv": b"image," + HEAD + b"".join(map(row, FRAMES)),
+    "faces/keypoints.csv": b"image," + HEAD + b"\n".join(map(row, FRAMES)),  # and empty lines
     "faces/LICENSE": b"MIT",
     "faces/._keypoints.csv": b"a\rb,1\n",  # of a Mac's
 }

@@ -262,7 +262,7 @@ def test_edges_of_any_colour_both_ways(
     explain: AttributionsParams, spec: NetworkParams, turned: bool
 ) -> None:
     image = torch.zeros(1, 3, SIZE, SIZE)
-    image[:, 2, :, SIZE // 2 :] = 0.8
+    image[:, 0, :, SIZE // 2 :], image[:, 2, :, SIZE // 2 :] = 0.5, 0.8
     expected = torch.zeros(SIZE, SIZE)
     expected[:, SIZE // 2 - 1 : SIZE // 2 + 1] = 0.8
     if turned:
@@ -299,6 +299,17 @@ def test_a_patch_is_at_the_same_places_as_captums_in_networks_that_look_at_the_w
         perturbations_per_eval=64,
     )
     torch.testing.assert_close(found, expected[:, 0].detach().float(), rtol=1e-3, atol=1e-4)
+
+
+def test_in_large_images_a_small_patch_still_hides_every_pixel(
+    params: Params, spec: NetworkParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attributions, "_PLACES", 4)  # every sixth pixel, if patches were larger
+    network = random_network(spec, SIZE, 1, normalize="image")
+    small = params.attributions.occlusion.model_copy(update={"patch": 3, "stride": 1})
+    settings = params.attributions.model_copy(update={"occlusion": small})
+    (found,) = attribute("occlusion", network, pictures(1), classes(1), settings, seed=0)
+    assert found.count_nonzero() == SIZE**2
 
 
 def test_what_does_not_fit_is_named(explain: AttributionsParams, spec: NetworkParams) -> None:
@@ -436,6 +447,19 @@ def test_integrated_gradients_sum_to_what_the_image_adds_to_its_blur(
     expected = added[torch.arange(4), wanted]
     assert expected.abs().min() > 0.02
     torch.testing.assert_close(maps.sum(dim=(1, 2)), expected, rtol=0.02, atol=2e-3)
+
+
+def test_integrated_gradients_of_one_step_are_the_gradient_half_way(
+    explain: AttributionsParams, spec: NetworkParams
+) -> None:
+    network = with_random_weights(spec)
+    images, wanted = pictures(2), classes(0, 1)
+    one = explain.integrated_gradients.model_copy(update={"steps": 1})
+    settings = explain.model_copy(update={"integrated_gradients": one})
+    maps = attribute("integrated_gradients", network, images, wanted, settings, seed=0)
+    soft = blurred(images, settings.blur)
+    expected = by_autograd(network, (images + soft) / 2, wanted) * (images - soft)
+    torch.testing.assert_close(maps, expected.sum(dim=1), rtol=1e-3, atol=1e-5)
 
 
 class _GuidedRelu(torch.autograd.Function):
@@ -641,6 +665,12 @@ def test_limes_subsets_are_balanced_and_their_order_is_not(count: int) -> None:
     torch.testing.assert_close(whole.T @ whole, 2 * order * torch.eye(count, dtype=torch.float64))
     other = attributions._subsets(2 * order, count, torch.Generator().manual_seed(1)).double()
     assert not torch.equal(shown, other)
+
+
+def test_in_a_part_of_a_block_no_two_superpixels_go_together() -> None:
+    shown = attributions._subsets(64, 64, torch.Generator().manual_seed(0)).double()
+    alike = torch.corrcoef(shown.T).fill_diagonal_(0).abs()
+    assert alike.max() < 0.7
 
 
 def test_a_balanced_design_is_stabler_than_as_many_independent_draws(

@@ -122,6 +122,8 @@ def test_images_get_the_same_gradient_from_frozen_weights(
 def test_a_layer_that_there_is_not_is_refused(spec: NetworkParams) -> None:
     with pytest.raises(AttributeError, match="conv2d_9"):
         network_of(spec, dense=[8]).before_relu("conv2d_9", some_images())
+    with pytest.raises(AttributeError, match="conv2d_9"):
+        network_of(spec, dense=[8]).inputs_of("conv2d_9", some_images())
 
 
 @pytest.mark.parametrize("channels", [1, 3])

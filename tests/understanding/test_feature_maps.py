@@ -19,6 +19,9 @@ def test_kernels_are_drawn_around_grey_on_one_scale(spec: NetworkParams) -> None
     assert pictures[0, 0, 0, 0] == 1
     assert pictures[1, 0, 2, 2] == 0.25
     assert (pictures == 0.5).sum() == 4 * 9 - 2
+    with torch.no_grad():
+        layer.weight.neg_()  # type: ignore[operator]
+    assert (kernels(network) == 1 - pictures).all()
 
 
 def test_a_network_of_zeros_has_grey_kernels_and_black_maps(spec: NetworkParams) -> None:
@@ -64,4 +67,6 @@ def test_outputs_below_0_are_drawn_around_grey(spec: NetworkParams) -> None:
     expected = 0.5 + expected / expected.abs().max() / 2
     torch.testing.assert_close(found["standardization"].double(), expected, rtol=0, atol=1e-4)
     assert found["standardization"].min() < 0.4
+    negative = feature_maps(network, 255 - image)["standardization"]
+    torch.testing.assert_close(negative, 1 - found["standardization"], rtol=0, atol=1e-4)
     assert found["conv2d_1"].min() == 0

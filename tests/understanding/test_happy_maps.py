@@ -266,6 +266,26 @@ def plain_ascent(
     return logits.sigmoid()
 
 
+def test_a_neuron_is_reachable_that_had_a_gradient_at_any_time(
+    few: HappymapsParams, spec: NetworkParams
+) -> None:
+    """The first sees nothing. The other wants it dark, where the filter before it falls silent."""
+    change = {"filters": [1], "kernel": 1, "dense": [2]}
+    network = Network(spec.model_copy(update=change), SIZE).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network.get_parameter("conv2d_1.weight").fill_(1)
+        network.get_parameter("conv2d_1.bias").fill_(-0.3)
+        network.get_parameter("dense_1.weight")[1] = -1
+    change = {"parametrization": "pixel", "learning_rate": 5.0, **STILL, **OFF}
+    maps = happy_maps(network, "dense_1", few.model_copy(update=change), seed=0)
+    assert maps.reachable.tolist() == [False, True]
+    start = 0.6 * torch.randn(1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(maps.images[0], start.sigmoid())
+    assert maps.images[1].max() < 0.3
+
+
 def test_colour_networks_get_maps_in_colour(few: HappymapsParams, spec: NetworkParams) -> None:
     network = Network(spec, SIZE, channels=3).eval()
     for layer, count in neuron_layers(network).items():

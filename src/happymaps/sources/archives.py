@@ -166,8 +166,9 @@ def _zip_members(file: IO[bytes], name: str, budget: _Budget) -> Iterator[tuple[
 
 
 def _tar_members(file: _Readable, name: str, budget: _Budget) -> Iterator[tuple[str, bytes]]:
+    stream = _Metered(file, budget)
     try:
-        archive = tarfile.open(fileobj=_Metered(file, budget), mode="r|")  # noqa: SIM115
+        archive = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115
     except tarfile.ReadError as error:
         raise InputError(
             f"{name}: not an archive (zip, tar, tar.gz, tar.bz2 or tar.xz), or cut off at its start"
@@ -185,6 +186,8 @@ def _tar_members(file: _Readable, name: str, budget: _Budget) -> Iterator[tuple[
                     yield info.name, member.read()
             elif not info.isdir():
                 raise InputError(f"{name}: {info.name} is a link or device; refused")
+    while stream.read(1 << 20):  # to the checksum, which comes behind the last member
+        pass
 
 
 class _Metered(io.RawIOBase):
