@@ -127,7 +127,9 @@ def unlisted(lock: Path, read: Path, not_run: str | None = None) -> set[tuple[st
     found = set()
     own = {"data/sample", "data/checkpoints"}
     stages = yaml.safe_load(lock.read_text())["stages"]
-    for name, stage in ((name, stage) for name, stage in stages.items() if name != not_run):
+    for name, stage in stages.items():
+        if name == not_run:
+            continue
         listed = {entry["path"] for kind in ("deps", "outs") for entry in stage.get(kind, [])}
         notes = read / stage["cmd"].split("happymaps.stages.")[1].replace(" ", "@")
         paths = set(map(PurePath, notes.read_text().splitlines()))

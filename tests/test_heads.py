@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from happymaps.images.boxes import Box, write_boxes
+from happymaps.images.boxes import Box
 from happymaps.images.crop import centre_square, part_of
 from happymaps.images.decode import read_grey
 from happymaps.images.faces import (
@@ -190,9 +190,3 @@ def test_heads_are_counted_once_an_image() -> None:
         "adam": {"images": 1, "heads_found": 0},
     }
     assert list(counts) == ["zoe", "adam"]
-
-
-def test_edges_are_whole_numbers_where_some_are_missing_too(tmp_path: Path) -> None:
-    table = tmp_path / "boxes.csv"
-    write_boxes(table, ["image"], [("a", Box(1, 2, 3, 4)), ("b", None)])
-    assert table.read_text().splitlines() == ["image,left,top,right,bottom", "a,1,2,3,4", "b,,,,"]

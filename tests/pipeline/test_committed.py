@@ -188,6 +188,8 @@ def test_every_network_has_all_its_audits(network: str) -> None:
         "images", "by_class", "faithfulness", "sanity", "focus", "position", "mirror",
         "background", "diagnosis",
     }  # fmt: skip
+    assert found["position"]["share"] <= 1
+    assert found["mirror"]["share"] <= 1
     for subject in ("intel_woman", "pexels_woman", "liveportrait_woman"):
         costs = [row["cost"] for row in found["diagnosis"][subject].values()]
         known = [cost for cost in costs if cost is not None]

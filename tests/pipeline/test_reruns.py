@@ -25,7 +25,8 @@ def test_a_param_reruns_what_depends_on_it_and_nothing_else(changeable: Project)
         split__test_share=0.2,
         extract__rate=2.0,
         crop__recordings="stretch",
-        leaks__runs=3,  # of another pipeline
+        leaks__runs=3,  # these two of another pipeline
+        cross_validate__folds=3,
     )
     found: dict[str, set[str]] = {}
     for stage, reasons in json.loads(changeable.dvc("status", "--json")).items():
@@ -45,14 +46,15 @@ def test_a_param_reruns_what_depends_on_it_and_nothing_else(changeable: Project)
     }
 
 
-def test_a_recording_that_is_added_is_tested_on_and_nothing_learns_from_it(
+def test_a_recording_that_is_added_and_how_all_are_cropped_is_no_matter_of_training(
     changeable: Project,
 ) -> None:
     data = changeable.folder / "data"
     shutil.copy(data / "raw/recordings/umo.mp4", data / "videos/me.mp4")
     shutil.copy(data / "annotations/umo.csv", data / "annotations/me.csv")
     known = yaml.safe_load((changeable.folder / "params.yaml").read_text())["recordings"]
-    changeable.set_params(recordings=[*known, {"subject": "me", "path": "data/videos/me.mp4"}])
+    mine = {"subject": "me", "path": "data/videos/me.mp4"}
+    changeable.set_params(recordings=[*known, mine], crop__recordings="stretch")
     ran = stages_that_ran(changeable.dvc("repro"))
     prepared = {"fetch_recordings", "extract", "find_faces", "crop", "label", "heads"}
     asked = each("test", "happymaps", "feature_maps", "audit", "explain")

@@ -138,6 +138,13 @@ def test_noise_that_no_network_had_a_part_in_fails(network: Network) -> None:
     assert found["passes"] is False
 
 
+def test_a_map_that_says_nothing_fails(network: Network) -> None:
+    silence = torch.zeros(3, SIZE, SIZE)
+    found = sanity(silence, lambda _: silence, network, seed=0, networks=12)
+    assert found["silent"] == 1
+    assert found["passes"] is False
+
+
 def test_random_networks_that_say_nothing_prove_nothing(network: Network) -> None:
     found = sanity(noise(3), lambda _: torch.zeros(3, SIZE, SIZE), network, seed=0, networks=12)
     assert (found["silent"], found["networks"]) == (1, 0)
