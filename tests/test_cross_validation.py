@@ -230,11 +230,13 @@ def test_figures_over_folds_and_people_by_hand(spec: NetworkParams) -> None:
             "subject": ["ann", "ann", "ann", "bob", "cai", "cai"],
             "pose": ["left", "left", "up", "right", "left", "straight"],
             "actual": ["left", "left", "up", "right", "left", "straight"],
-            "predicted": ["left", "up", "straight", "right", "left", "right"],
+            "predicted": ["left", "up", "straight", "right", "left", "left"],
         }
     )
     logits = torch.zeros(6, 4)
     logits[[0, 4], POSES.index("left")] = 4.0
+    # The likeliest of four, and less likely than the others together: no left turn.
+    logits[5, POSES.index("left")] = 0.5
     found = OutOfFold(logits, np.array([0, 0, 0, 0, 1, 1]), [])
     figures = found.figures(spec.model_copy(update={"target": "pose"}), table)
     assert figures["accuracy"] == pytest.approx({"mean": 0.5, "std": 0, "worst_person": 1 / 3})
@@ -261,12 +263,15 @@ def test_every_backend_gives_the_figures_of_a_training_by_hand(
     views: list[WithHeads],
     backend: str,
     package: str,
+    tmp_path: Path,
 ) -> None:
     pytest.importorskip(package)
     chosen = settings.model_copy(update={"backend": backend})
     also = toy_faces(5, seed=1).images
-    answers = answer_all(trainings, views, TRAIN, chosen, also)
+    answers = answer_all(trainings, views, TRAIN, chosen, also, checkpoints=tmp_path)
     assert_by_hand(answers, trainings, views, also)
+    # A cluster's machines have folders of their own, and this one is not among them.
+    assert len(list(tmp_path.iterdir())) == (len(trainings) if backend == "loky" else 0)
     # The cluster that was started is gone again.
     if backend == "dask":
         with pytest.raises(ValueError, match="client found"):

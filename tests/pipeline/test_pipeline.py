@@ -24,9 +24,11 @@ from sklearn.metrics import auc, roc_auc_score
 
 from happymaps.demo import _report
 from happymaps.images.decode import read_grey
-from happymaps.images.faces import find_face
+from happymaps.images.faces import find_face, read_points
+from happymaps.labelling import poses_of_landmarks
 from happymaps.networks import load_network
 from happymaps.params import Params
+from happymaps.sources.youtube_faces import read_landmarks
 from projects import NETWORKS, Project, read_json, unlisted
 from toys import ROOT
 
@@ -237,6 +239,35 @@ def test_truth_of_the_recordings_is_that_of_the_drawing(project: Project) -> Non
         assert (drawn["yaw"][left] >= 20).all()
         assert (drawn["yaw"][(frames["pose"] == "right").to_numpy()] <= -20).all()
     assert set(truth["pose"].dropna()) >= {"left", "right"}
+
+
+def test_truth_of_more_people_is_what_their_own_faces_say(project: Project) -> None:
+    params = Params.load(project.folder / "params.yaml")
+    data = project.folder / "data"
+    frames, landmarks = read_landmarks(data / "raw/youtube_faces/landmarks/keypoints.csv")
+    pictures, points = read_points(data / "interim/faces.csv", "facial_expressions")
+    known = {
+        "youtube_faces": ("source", frames, landmarks, params.landmarks),
+        "facial_expressions": ("image", pictures, points, params.points),
+    }
+    # As they are drawn, in this order; what comes last is in doubt.
+    drawn = ["straight", "straight", "left", "right", "left", "right"]
+    for name, (key, names, places, rules) in known.items():
+        index = pd.read_csv(data / f"interim/{name}/index.csv", dtype=str)
+        truth = pd.read_csv(data / f"processed/{name}/truth.csv", dtype=str)
+        assert len(truth) == len(index) == 16
+        for image, pose in zip(index.to_dict("records"), truth["pose"], strict=True):
+            (row,) = np.flatnonzero(names == image[key])
+            (said,) = poses_of_landmarks(places[[row]], rules)
+            assert said == pose or (said is None and pd.isna(pose))
+            number = int(image["source"].removesuffix(".jpg")[-2:])
+            assert said is None or number >= len(drawn) or said == drawn[number]
+        people = index["source"].str.rsplit("_", n=1).str[0]
+        assert truth["subject"].tolist() == people.tolist()
+        counts = read_json(project.folder / "metrics/label.json")[name]
+        assert counts["unlabelled"] == truth["pose"].isna().sum()
+        for pose in drawn:
+            assert counts[pose] == (truth["pose"] == pose).sum()
 
 
 def test_metrics_agree_with_the_predictions(project: Project) -> None:
