@@ -120,7 +120,7 @@ def test_how_fast_it_is_said_to_be_was_measured() -> None:
         f"({', '.join(f'{stable:.4f}' for stable in lime['stability'].values())} over three seeds)",
         f"{maps['happymaps']:.1f} maps/s (in {maps['computed_in']}) to {maps['torch_lucent']:.1f} "
         f"and {maps['tf_keras_vis']:.1f}: {maps['ratio']:.1f} times as many as the faster, and they"
-        f" reach {reached:.1f} times its activation. One by one these make "
+        f" reach {reached:.1f} times its activation. One by one torch-lucent and tf-keras-vis make "
         f"{maps['torch_lucent_one_by_one']:.1f} and {maps['tf_keras_vis_one_by_one']:.1f}: "
         f"{maps['ratio_one_by_one']:.1f} times as many",
         f"{maps['matrix_product_gflops']:.0f} GFLOP/s in bfloat16), would make "
