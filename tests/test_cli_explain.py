@@ -581,12 +581,16 @@ def test_of_damaged_notes_in_a_file_nothing_is_said(project: Path) -> None:
     assert done.stderr == ""
 
 
+def write_audit_that_all_failed(project: Path) -> None:
+    (project / "metrics/audit").mkdir(parents=True)
+    audit: dict[str, dict[str, Any]] = {"sanity": {}, "faithfulness": {}}
+    (project / "metrics/audit/tiny.json").write_text(json.dumps(audit))
+
+
 def test_of_a_network_that_was_trained_again_no_audit_is_told(
     explain: Explain, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    audit: dict[str, dict[str, Any]] = {"sanity": {}, "faithfulness": {}}  # all have failed
-    (project / "metrics/audit").mkdir(parents=True)
-    (project / "metrics/audit/tiny.json").write_text(json.dumps(audit))
+    write_audit_that_all_failed(project)
     path = save("a.png", scene())
     file = "data/models/tiny.safetensors"
     right = hashlib.md5(Path(file).read_bytes()).hexdigest()
@@ -610,6 +614,35 @@ def test_of_a_network_that_was_trained_again_no_audit_is_told(
     assert error.startswith("error: dvc.lock: no YAML")
 
 
+def test_of_methods_set_otherwise_than_in_their_audit_none_is_told(
+    explain: Explain, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_audit_that_all_failed(project)
+    path = save("a.png", scene())
+    content = yaml.safe_load((project / "params.yaml").read_text())
+    audited = {
+        "seed": content["seed"] + 1,  # of what no verdict hangs on
+        "attributions.methods": METHODS[:1],
+        "attributions.blur": content["attributions"]["blur"],
+        "attributions.lime.superpixels": content["attributions"]["lime"]["superpixels"],
+    }
+    for other, changed in (
+        ({}, ""),
+        ({"attributions.blur": 0.5}, "attributions.blur"),
+        ({"attributions.lime.superpixels": 49}, "attributions.lime.superpixels"),
+        ({"attributions.lime.kernel": 0.25}, "attributions.lime.kernel"),  # which is no param now
+    ):
+        stage = {"cmd": "audit", "params": {"params.yaml": audited | other}}
+        Path("dvc.lock").write_text(yaml.safe_dump({"stages": {"audit@tiny": stage}}))
+        ((one,), error) = explain(path)
+        assert error is None
+        assert {"failed" in found for found in one["methods"].values()} == {not changed}
+        said = capsys.readouterr().err
+        assert (f"note: {changed} in params.yaml changed since the audit of tiny" in said) == bool(
+            changed
+        )
+
+
 @takes_any_name
 def test_the_same_picture_by_another_name_is_not_overwritten(explain: Explain) -> None:
     save("photo.PNG", scene())
@@ -631,9 +664,7 @@ def test_links_in_a_circle_are_named(explain: Explain) -> None:
 
 def test_of_a_file_from_elsewhere_no_audit_is_told(explain: Explain, project: Path) -> None:
     """Though it carries the name of a network that was audited."""
-    audit: dict[str, dict[str, Any]] = {"sanity": {}, "faithfulness": {}}  # all have failed
-    (project / "metrics/audit").mkdir(parents=True)
-    (project / "metrics/audit/tiny.json").write_text(json.dumps(audit))
+    write_audit_that_all_failed(project)
     mine = (project / "data/models/tiny.safetensors").read_bytes()
     (project / "theirs.safetensors").write_bytes(mine)
     path = save("a.png", scene())

@@ -9,8 +9,9 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from happymaps.errors import InputError, exit_on_error
 from happymaps.stages.layout import METRICS, MODELS
@@ -48,8 +49,8 @@ predict`. The answer that is explained is that to one look at it; a network with
 speaks for the answer and blue against it; each map has its own scale. Methods are those of
 `attributions` in params.yaml, and two controls that know nothing of the answer: `random`, and
 `edges`, which any picture has. What failed the network's audit (metrics/audit) is marked with an X:
-do not trust it. Of a network that was not audited, or trained again since (which dvc.lock knows),
-or a file from elsewhere, nothing is marked.
+do not trust it. Of a network that was not audited, or trained again since, or with methods that are
+set otherwise now (which dvc.lock knows), or of a file from elsewhere, nothing is marked.
 
 OUTPUT.png has the sheet. OUTPUT.json has, per picture, `path`, `frame`, `time`, `prediction`,
 `confidence`, and `methods`: what each failed (`failed`), where the image is most important to the
@@ -238,10 +239,17 @@ def _require_place(output: Path, inputs: Sequence[str]) -> None:
         if is_there or any(_is_same(target, picture) for picture in pictures):
             what = "a folder" if is_there else "one of the pictures"
             raise InputError(f"{target}: is {what}; choose another --output")
-    try:
+    with _writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output.parent):
             pass
+
+
+@contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    """Name the output that cannot be written."""
+    try:
+        yield
     except OSError as error:
         raise InputError(f"{output}: cannot be written ({error.strerror})") from error
 
@@ -271,7 +279,7 @@ def _explain(arguments: argparse.Namespace) -> None:
     configure_torch(params.threads)
     audit = METRICS / "audit" / f"{saved.name}.json"
     methods = with_controls(params.attributions.methods)
-    failed = read_failures(audit, methods) if _is_audited(saved.name, file) else None
+    failed = read_failures(audit, methods) if _is_audited(saved.name, file, params) else None
     _require_place(arguments.output, arguments.paths)
     rows, figures = [], []
     failures: list[InputError] = []
@@ -291,8 +299,9 @@ def _explain(arguments: argparse.Namespace) -> None:
         about = {"path": str(picture.path), "frame": picture.frame, "time": picture.time}
         figures.append(about | describe(explanation, failed))
     if rows:
-        draw_explanations(Path(f"{arguments.output}.png"), f"{saved.name}: why", rows, failed)
-        write_json(Path(f"{arguments.output}.json"), figures)
+        with _writing(arguments.output):
+            write_json(Path(f"{arguments.output}.json"), figures)
+            draw_explanations(Path(f"{arguments.output}.png"), f"{saved.name}: why", rows, failed)
         if sys.stdout is not None:
             _print_any_name()
         with _reader_may_leave():
@@ -301,38 +310,56 @@ def _explain(arguments: argparse.Namespace) -> None:
     _raise_all(failures)
 
 
-def _is_audited(name: str, file: Path) -> bool:
-    """Whether an audit of the network `name` would be of this very file; a note if not any more."""
+def _is_audited(name: str, file: Path, params: "Params | Cifar10Params") -> bool:
+    """Whether an audit of `name` would be of this file and these params; a note if not any more."""
     known = MODELS / f"{name}.safetensors"
     # A file from elsewhere may carry the name of a network that it is not.
     if not _is_same(file, known):
         return False
-    audited = _audited_md5(name, known)
-    if audited in (None, hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()):
+    audit = _audit_of(name)
+    audited = {dep["path"]: dep.get("md5") for dep in audit.get("deps", [])}.get(known.as_posix())
+    if audited not in (None, hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()):
+        why = f"{name} has been trained again since its audit"
+    elif changed := _changed_methods(audit.get("params", {}).get("params.yaml", {}), params):
+        why = f"{', '.join(changed)} in params.yaml changed since the audit of {name}"
+    else:
         return True
     print(
-        f"note: {name} has been trained again since its audit, so no method is marked;"
-        f" `dvc repro audit@{name}` audits it",
-        file=sys.stderr,
+        f"note: {why}, so no method is marked; `dvc repro audit@{name}` audits it", file=sys.stderr
     )
     return False
 
 
-def _audited_md5(name: str, known: Path) -> str | None:
-    """Of the file that was audited, by dvc.lock; None where that says nothing of it."""
+def _audit_of(name: str) -> dict[str, Any]:
+    """What dvc.lock says of the network's audit; nothing where it was never locked."""
     import yaml
 
     lock = Path("dvc.lock")
     if not lock.is_file():
-        return None
+        return {}
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         stages = (yaml.load(lock.read_text(encoding="utf-8"), loader) or {}).get("stages", {})
     except yaml.YAMLError as error:
         raise InputError(f"{lock}: no YAML ({error}); which networks were audited?") from error
-    deps = stages.get(f"audit@{name}", {}).get("deps", [])
-    found: dict[str, str | None] = {dep["path"]: dep.get("md5") for dep in deps}
-    return found.get(known.as_posix())
+    audit: dict[str, Any] = stages.get(f"audit@{name}", {})
+    return audit
+
+
+def _changed_methods(audited: dict[str, Any], params: "Params | Cifar10Params") -> list[str]:
+    """The settings of methods that are other ones now than when they were audited."""
+    return [
+        key
+        for key, value in audited.items()
+        if key.startswith("attributions.")
+        and key != "attributions.methods"
+        and value != _setting(params, key)
+    ]
+
+
+def _setting(params: Any, key: str) -> Any:
+    """What stands under a key such as `attributions.lime.samples`; None where nothing does."""
+    return reduce(lambda one, name: getattr(one, name, None), key.split("."), params)
 
 
 def _tell_of(faceless: list[str]) -> None:

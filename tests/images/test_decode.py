@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from happymaps.errors import InputError
-from happymaps.images.decode import read_grey
+from happymaps.images.decode import read_grey, read_picture
 
 ARROW = np.array([[10, 20, 30, 40], [50, 60, 70, 80], [90, 100, 110, 120]], np.uint8)
 WHITE = 255
@@ -263,6 +263,24 @@ def test_damage_anywhere_is_an_input_error_or_harmless(tmp_path: Path, kind: str
             read(tmp_path, bytes(hurt))
         except InputError:
             continue
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(MemoryError(), "MemoryError"), (ValueError("no end of it\n"), "no end of it")],
+)
+def test_a_reason_is_one_line_that_says_something(
+    tmp_path: Path, error: Exception, reason: str
+) -> None:
+    path = tmp_path / "a.png"
+    NOISE.save(path)
+
+    def refuse(_: Image.Image) -> NDArray[np.uint8]:
+        raise error
+
+    with pytest.raises(InputError) as refused:
+        read_picture(path, refuse)
+    assert str(refused.value) == f"{path}: {reason}"
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def read_picture(
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
         raise InputError(f"{path}: more than {most} megapixels; make it smaller") from error
     except Exception as error:  # damaged bytes make the decoders raise errors of every kind
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = (getattr(error, "strerror", None) or str(error)).strip() or type(error).__name__
         if "identify" in reason:
             reason = "not a picture that can be read"
         raise InputError(f"{path}: {reason}") from error
@@ -100,12 +100,16 @@ def _in_eight_bits(upright: Image.Image, tags: Mapping[int, Any]) -> Image.Image
     """Of up to 16 bits, which only a TIFF's `tags` may say are fewer, or begin at white."""
     bits, *_ = tags.get(ExifTags.Base.BitsPerSample, (16,))
     white = (1 << bits) - 1
-    deep = np.array(upright, dtype=np.int64)
+    # In place: a scan may have a hundred megapixels.
+    deep = np.array(upright, dtype=np.int32)
     if tags.get(ExifTags.Base.PhotometricInterpretation) == _WHITE_IS_ZERO:
-        deep = white - deep
+        np.subtract(white, deep, out=deep)
     deep[deep == upright.info.get("transparency")] = white
-    shades = np.clip((deep * 255 + white // 2) // white, 0, 255).astype(np.uint8)
-    return Image.fromarray(shades)
+    np.clip(deep, 0, white, out=deep)
+    deep *= 255
+    deep += white // 2
+    deep //= white
+    return Image.fromarray(deep.astype(np.uint8))
 
 
 def _turned(image: Image.Image) -> Image.Image:

@@ -26,11 +26,13 @@ _FORMATS = (
     "mpegts,mpegvideo,mxf,nut,ogg,rm,webp_anim,webp_pipe,wtv,yuv4mpegpipe"
 )
 # Of pictures that are whole: what some webcams write around them, times that two of them share,
-# and sound that was cut in its midst.
+# pictures before a cut that those after it could do without, and sound that was cut in its midst.
 _HARMLESS = re.compile(
     "unable to decode APP fields|app: invalid len|non monotonically increasing dts to muxer"
+    "|mmco: unref short failure"
     r"|^\[mp[123]\w* @ \w+\] (\[error\] )?Header missing"
 )
+_TRANSPARENT = ("apng", "webp_anim")  # where ffmpeg leaves transparent what is
 _DURATION = re.compile(r"^  Duration: (\d+):(\d\d):(\d\d\.\d+)", re.MULTILINE)
 _TICKS = 1_000_000  # a second, in which frames are timed
 _NO_TIME = -(1 << 63)
@@ -140,10 +142,12 @@ def _source_of(video: Path) -> Any:
     try:
         str(video).encode()
     except UnicodeEncodeError as error:
-        raise InputError(f"{video}: ffmpeg takes names in UTF-8 only; rename it") from error
+        raise InputError(
+            f"{video}: a video's name has to be UTF-8, and so has the locale; rename it"
+        ) from error
     # A playlist could name addresses: ffmpeg may open local files and nothing else.
     # ffmpeg would take a picture whose name has a %d for one of many.
-    kind = {"format": animation} if (animation := _animation(video)) else {}
+    kind = {"format": known} if (known := _format_of(video)) else {}
     return ffmpeg.input(
         f"file:{video}", protocol_whitelist="file", format_whitelist=_FORMATS, **kind
     )
@@ -153,7 +157,7 @@ def _frames_of(video: Path, rate: float | None) -> Any:
     # The first track of pictures that is a film: covers and thumbnails are tracks of their own,
     # and frames of two tracks would come mixed.
     film = _source_of(video)["V:0"]
-    frames = _on_white_paper(film) if _animation(video) else film
+    frames = _on_white_paper(film) if _format_of(video) in _TRANSPARENT else film
     if rate is not None:
         # Of each moment what is on the screen then; by default it would be the nearest frame.
         frames = frames.filter("fps", fps=rate, round="up")
@@ -161,12 +165,14 @@ def _frames_of(video: Path, rate: float | None) -> Any:
     return frames.filter("scale", f"max(1, round(iw * clip(sar, 1/{_WIDEST}, {_WIDEST})))", "ih")
 
 
-def _animation(video: Path) -> str | None:
-    """The format of an animated PNG or WebP, in which ffmpeg leaves transparent what is."""
+def _format_of(video: Path) -> str | None:
+    """The format of what ffmpeg would take for a single picture; None of anything else."""
     with video.open("rb") as file:
         start = file.read(12)
     if start.startswith(b"\x89PNG"):
         return "apng"
+    if start.startswith(b"\xff\xd8\xff"):
+        return "mjpeg"
     return "webp_anim" if start.startswith(b"RIFF") and start.endswith(b"WEBP") else None
 
 
@@ -244,7 +250,7 @@ class _Decoding:
             if "Option not found" in reason:
                 raise InputError(f"{ffmpeg_binary()}: too old; ffmpeg 6 or newer is needed")
             if "matches no streams" in reason:
-                raise InputError(f"{self.video}: no film in it, only sound; ffmpeg says: {reason}")
+                raise InputError(f"{self.video}: no film in it; ffmpeg says: {reason}")
             raise InputError(f"{self.video}: damaged, or no video; ffmpeg says: {reason}")
         if self._count == 0:
             raise InputError(f"{self.video}: no frame in it")
