@@ -177,6 +177,14 @@ def test_a_place_that_cannot_be_written_is_named_before_the_work(
     assert error.startswith(f"error: {picture}/why: cannot be written (")
 
 
+def test_a_name_that_is_too_long_is_told_before_the_work(explain: Explain, project: Path) -> None:
+    name = "x" * 245  # which is short enough without an ending
+    before = sorted(project.rglob("*"))
+    _, error = explain("none.png", output=name)
+    assert error == f"error: {name}: cannot be written (File name too long)"
+    assert sorted(project.rglob("*")) == before
+
+
 def test_a_folder_is_written_into_and_an_ending_is_no_part_of_the_name(explain: Explain) -> None:
     picture = save("a.png", scene())
     Path("album").mkdir()

@@ -241,8 +241,10 @@ def _require_place(output: Path, inputs: Sequence[str]) -> None:
             raise InputError(f"{target}: is {what}; choose another --output")
     with _writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output.parent):
-            pass
+        # As long as the longest name that is written.
+        tempfile.NamedTemporaryFile(
+            dir=output.parent, prefix=f".{output.name}.json.", suffix=".draft"
+        ).close()
 
 
 @contextmanager
