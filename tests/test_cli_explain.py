@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import termios
@@ -294,6 +295,40 @@ def test_a_name_that_is_too_long_is_one_line(project: Path) -> None:
     assert done.stderr.startswith("error: ")
     assert "File name too long" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["predict", "explain"])
+@pytest.mark.parametrize("ignored", [False, True])
+def test_an_interrupt_among_imports_ends_it(project: Path, command: str, ignored: bool) -> None:
+    """Though an import may catch what Python raises then: this one does, as NumPy's does."""
+    (project / "tqdm.py").write_text(
+        "import os, signal, time\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(1)\n"
+        "except KeyboardInterrupt: pass\n"
+        "print('still here')\n"
+        "def tqdm(some, **_): return some\n"
+    )
+    # As a shell does with what its scripts run in the background.
+    trap = "trap '' INT; " if ignored else ""
+    done = subprocess.run(
+        f"{trap}exec {sys.executable} -m happymaps.cli {command} --network tiny a.png",
+        shell=True, capture_output=True, text=True, cwd=project, timeout=60,
+    )  # fmt: skip
+    if ignored:
+        assert done.stdout.startswith("still here\n")
+        assert (done.returncode, done.stderr) == (1, "error: a.png: no such file or folder\n")
+    else:
+        assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_after_the_imports_an_interrupt_is_pythons_again(explain: Explain) -> None:
+    for handler in (signal.default_int_handler, signal.SIG_IGN):
+        before = signal.signal(signal.SIGINT, handler)
+        try:
+            explain("none.png")
+            assert signal.getsignal(signal.SIGINT) is handler
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("given", ["why.png", "./why.png", "why.png@1s"])

@@ -4,6 +4,7 @@ import argparse
 import csv
 import hashlib
 import os
+import signal
 import sys
 import tempfile
 import warnings
@@ -182,12 +183,26 @@ def _print_any_name() -> None:
     sys.stdout.reconfigure(encoding=of_disk, errors="surrogateescape")  # type: ignore[union-attr]
 
 
-def _predict(arguments: argparse.Namespace) -> None:
-    from tqdm import tqdm
+@contextmanager
+def _ended_by_interrupt() -> Iterator[None]:
+    """Imports, on Ctrl-C: NumPy's swallow a KeyboardInterrupt, and the program would go on."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # ignored, as in the background of a script
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    from happymaps.devices import configure_torch
-    from happymaps.networks import load_network
-    from happymaps.prediction import Picture, media_files, predict, read_pictures, sees_colour
+
+def _predict(arguments: argparse.Namespace) -> None:
+    with _ended_by_interrupt():
+        from tqdm import tqdm
+
+        from happymaps.devices import configure_torch
+        from happymaps.networks import load_network
+        from happymaps.prediction import Picture, media_files, predict, read_pictures, sees_colour
 
     params = _study()
     saved = load_network(_network_file(arguments.network, params))
@@ -265,15 +280,16 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 def _explain(arguments: argparse.Namespace) -> None:
-    import torch
-    from tqdm import tqdm
+    with _ended_by_interrupt():
+        import torch
+        from tqdm import tqdm
 
-    from happymaps.devices import configure_torch
-    from happymaps.explanation import describe, draw_explanations, explain, read_failures
-    from happymaps.files import write_json
-    from happymaps.networks import load_network
-    from happymaps.prediction import preprocess, read_moment, sees_colour
-    from happymaps.understanding.attributions import with_controls
+        from happymaps.devices import configure_torch
+        from happymaps.explanation import describe, draw_explanations, explain, read_failures
+        from happymaps.files import write_json
+        from happymaps.networks import load_network
+        from happymaps.prediction import preprocess, read_moment, sees_colour
+        from happymaps.understanding.attributions import with_controls
 
     params = _study()
     file = _network_file(arguments.network, params)
