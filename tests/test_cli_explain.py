@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -297,6 +298,16 @@ def test_a_name_that_is_too_long_is_one_line(project: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@contextmanager
+def interrupts(handler: Any) -> Iterator[None]:
+    """Handle them so, here and in what is started."""
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("command", ["predict", "explain"])
 @pytest.mark.parametrize("ignored", [False, True])
 def test_an_interrupt_among_imports_ends_it(project: Path, command: str, ignored: bool) -> None:
@@ -308,12 +319,12 @@ def test_an_interrupt_among_imports_ends_it(project: Path, command: str, ignored
         "print('still here')\n"
         "def tqdm(some, **_): return some\n"
     )
-    # As a shell does with what its scripts run in the background.
-    trap = "trap '' INT; " if ignored else ""
-    done = subprocess.run(
-        f"{trap}exec {sys.executable} -m happymaps.cli {command} --network tiny a.png",
-        shell=True, capture_output=True, text=True, cwd=project, timeout=60,
-    )  # fmt: skip
+    # As a shell does with what its scripts run in the background, these tests perhaps.
+    with interrupts(signal.SIG_IGN if ignored else signal.default_int_handler):
+        done = subprocess.run(
+            [sys.executable, "-m", "happymaps.cli", command, "--network", "tiny", "a.png"],
+            capture_output=True, text=True, cwd=project, timeout=60,
+        )  # fmt: skip
     if ignored:
         assert done.stdout.startswith("still here\n")
         assert (done.returncode, done.stderr) == (1, "error: a.png: no such file or folder\n")
@@ -323,12 +334,9 @@ def test_an_interrupt_among_imports_ends_it(project: Path, command: str, ignored
 
 def test_after_the_imports_an_interrupt_is_pythons_again(explain: Explain) -> None:
     for handler in (signal.default_int_handler, signal.SIG_IGN):
-        before = signal.signal(signal.SIGINT, handler)
-        try:
+        with interrupts(handler):
             explain("none.png")
             assert signal.getsignal(signal.SIGINT) is handler
-        finally:
-            signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("given", ["why.png", "./why.png", "why.png@1s"])
