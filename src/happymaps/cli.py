@@ -338,7 +338,7 @@ def _is_audited(name: str, file: Path, params: "Params | Cifar10Params") -> bool
     audited = {dep["path"]: dep.get("md5") for dep in audit.get("deps", [])}.get(known.as_posix())
     if audited not in (None, hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()):
         why = f"{name} has been trained again since its audit"
-    elif changed := _changed_methods(audit.get("params", {}).get("params.yaml", {}), params):
+    elif changed := _changed_settings(audit.get("params", {}).get("params.yaml", {}), params):
         why = f"{', '.join(changed)} in params.yaml changed since the audit of {name}"
     else:
         return True
@@ -364,7 +364,7 @@ def _audit_of(name: str) -> dict[str, Any]:
     return audit
 
 
-def _changed_methods(audited: dict[str, Any], params: "Params | Cifar10Params") -> list[str]:
+def _changed_settings(audited: dict[str, Any], params: "Params | Cifar10Params") -> list[str]:
     """The settings of methods that are other ones now than when they were audited."""
     return [
         key

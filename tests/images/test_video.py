@@ -411,25 +411,28 @@ def test_a_film_that_was_cut_without_recoding_is_whole(tmp_path: Path) -> None:
         assert len(list(stream_frames(cut))) >= 25 * (4.5 - start)
 
 
-def test_a_cut_among_pictures_that_need_later_ones_is_whole(tmp_path: Path) -> None:
-    """Open groups of pictures, as broadcasters have them: each kept one is as it was."""
+@pytest.fixture
+def open_groups(tmp_path: Path) -> Path:
+    """Whose pictures may need some of the group before, as broadcasters have them."""
     source = ("-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25:duration=3")
     groups = ("-c:v", "libx264", "-x264-params", "open-gop=1:keyint=25:bframes=3")
-    whole = ffmpeg(tmp_path / "whole.mp4", *source, *groups)
-    frames = {frame.tobytes() for _, frame in stream_frames(whole)}
-    cut = ffmpeg(tmp_path / "cut.mp4", "-ss", "1.5", "-i", whole, "-c", "copy")
+    return ffmpeg(tmp_path / "whole.mp4", *source, *groups)
+
+
+def test_of_open_groups_that_were_cut_each_picture_is_as_it_was(
+    tmp_path: Path, open_groups: Path
+) -> None:
+    frames = {frame.tobytes() for _, frame in stream_frames(open_groups)}
+    cut = ffmpeg(tmp_path / "cut.mp4", "-ss", "1.5", "-i", open_groups, "-c", "copy")
     kept = [frame.tobytes() for _, frame in stream_frames(cut)]
     assert len(kept) >= 25
     assert set(kept) <= frames
 
 
-def test_a_lost_picture_is_damage(tmp_path: Path) -> None:
-    source = ("-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25:duration=3")
-    groups = ("-c:v", "libx264", "-x264-params", "open-gop=1:keyint=25:bframes=3")
-    whole = ffmpeg(tmp_path / "whole.mp4", *source, *groups)
+def test_a_lost_picture_is_damage(tmp_path: Path, open_groups: Path) -> None:
     lossy = ("-c", "copy", "-bsf:v", r"noise=drop=eq(n\,27):amount=-1")
     with pytest.raises(InputError, match=r"lossy\.mp4: damaged"):
-        list(stream_frames(ffmpeg(tmp_path / "lossy.mp4", "-i", whole, *lossy)))
+        list(stream_frames(ffmpeg(tmp_path / "lossy.mp4", "-i", open_groups, *lossy)))
 
 
 @pytest.mark.parametrize("size", ["64x48", "640x480"])
